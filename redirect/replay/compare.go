@@ -1,0 +1,121 @@
+package replay
+
+import (
+	"bytes"
+	"regexp"
+)
+
+// compare holds what the peer has answered to the current turn against the
+// decoy's answer. ok: the answer is whole and its first size bytes are
+// swallowed. A difference fails the machine.
+func (m *Machine) compare(decoy, peer []byte) (size int, ok bool) {
+	switch m.cfg.Mode {
+	case Length:
+		return len(decoy), len(peer) >= len(decoy)
+	case Framed:
+		return m.framed(decoy, peer)
+	case Off:
+		return 0, false // the quiet timer decides
+	}
+	if len(m.cfg.Except) > 0 {
+		return m.blanked(decoy, peer)
+	}
+	n := min(len(decoy), len(peer))
+	for i := range n {
+		if decoy[i] != peer[i] {
+			m.differ(i, decoy, peer)
+			return 0, false
+		}
+	}
+	return len(decoy), n == len(decoy)
+}
+
+// framed counts whole answers.
+func (m *Machine) framed(decoy, peer []byte) (size int, ok bool) {
+	want, _ := m.cfg.Framer.Answers(m.asked, decoy, len(decoy))
+	if want == 0 {
+		want = 1 // an answer that only the close of the connection ends
+	}
+	n, size := m.cfg.Framer.Answers(m.asked, peer, want)
+	return size, n >= want
+}
+
+// blanked compares with the patterns of Except taken out of both. A pattern may
+// still be growing at the end of what has come, so a difference is final only
+// once the peer has said as much as the decoy.
+func (m *Machine) blanked(decoy, peer []byte) (size int, ok bool) {
+	want, _ := blank(m.cfg.Except, decoy)
+	got, ends := blank(m.cfg.Except, peer)
+	n := min(len(want), len(got))
+	if i := firstDifference(want[:n], got[:n]); i < n {
+		if len(peer) >= len(decoy) {
+			m.differ(i, want, got)
+		}
+		return 0, false
+	}
+	if len(got) < len(want) || len(want) == 0 && len(peer) < len(decoy) {
+		return 0, false
+	}
+	return ends(len(want)), true
+}
+
+// blank takes every match of the patterns out of b. ends maps a length of what
+// is left back to a length of b, matches that follow it directly included.
+func blank(patterns []*regexp.Regexp, b []byte) (left []byte, ends func(int) int) {
+	gone := make([]bool, len(b))
+	for _, re := range patterns {
+		for _, at := range re.FindAllIndex(b, -1) {
+			for i := at[0]; i < at[1]; i++ {
+				gone[i] = true
+			}
+		}
+	}
+	for i, c := range b {
+		if !gone[i] {
+			left = append(left, c)
+		}
+	}
+	return left, func(n int) int {
+		for i := range b {
+			if !gone[i] {
+				if n == 0 {
+					return i
+				}
+				n--
+			}
+		}
+		return len(b)
+	}
+}
+
+func firstDifference(a, b []byte) int {
+	if bytes.Equal(a, b) {
+		return len(a)
+	}
+	for i := range a {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return len(a)
+}
+
+// differ ends the replay at the first byte that differs.
+func (m *Machine) differ(i int, decoy, peer []byte) {
+	m.mismatch = Mismatched{Turn: m.turn, Offset: i, Decoy: int(decoy[i]), Peer: int(peer[i])}
+	m.fail(Mismatch)
+}
+
+// certain is how many bytes beyond what was compared are sure to be swallowed:
+// those may be acknowledged before the turn is whole, so that a long answer
+// keeps flowing.
+func (m *Machine) certain() int {
+	got := len(m.in.bytes) - m.compared
+	switch {
+	case m.cfg.Mode == Off:
+		return got
+	case m.cfg.Mode == Framed:
+		return got // not whole, or it would have been closed: all of it belongs
+	}
+	return min(got, len(m.cfg.Turns[m.turn].Answer))
+}

@@ -1,0 +1,153 @@
+package splice
+
+import (
+	"time"
+
+	"sleight/stack/tcb"
+	"sleight/stack/wire"
+)
+
+// Outcome is what becomes of a segment from the serving leg.
+type Outcome uint8
+
+const (
+	// Pass: the segment was translated and goes to S.
+	Pass Outcome = iota
+	// Swallow: it ended below the cut, S has it already, or it is a timer's
+	// retransmission that S did not ask for; nothing goes to S.
+	Swallow
+	// Answer: as Swallow, and the serving leg gets an acknowledgement.
+	Answer
+	// Invalid: it acknowledges what S never sent, or lies outside of every
+	// window; nothing goes to S.
+	Invalid
+)
+
+// Client translates what the serving leg sent, in place. It notes it on both
+// legs first.
+func (sp *Splice) Client(now time.Time, seg *wire.Segment) Outcome {
+	if out := sp.hear(seg); out != Pass {
+		return out
+	}
+	if out := sp.once(now, seg); out != Pass {
+		return out
+	}
+	seg.Seq += tcb.Seq(sp.SeqDelta)
+	sp.dressClient(seg)
+	seg.Flags &^= wire.ECE | wire.CWR | wire.AE
+	if seg.Flags.Has(wire.ACK) {
+		sp.ackClient(seg)
+	}
+	sp.tsClient(now, seg)
+	seg.Opts.Unknown = 0
+	sp.Cli.SndNxt = tcb.Max(sp.Cli.SndNxt, seg.End())
+	return Pass
+}
+
+// FillClient completes a segment of the gateway's own toward S: a bare
+// acknowledgement in the server's name.
+func (sp *Splice) FillClient(now time.Time, seg *wire.Segment) {
+	seg.Flags |= wire.ACK
+	seg.Seq = sp.Cli.SndNxt
+	seg.Ack = sp.Cli.RcvNxt
+	seg.Opts.HasTS = sp.Cli.TS
+	seg.Opts.TSVal, seg.Opts.TSEcr = sp.Srv.TSRecent, sp.Cli.TSRecent
+	seg.DF = true
+	sp.dressClient(seg)
+	sp.ackClient(seg)
+	sp.tsClient(now, seg)
+}
+
+// hear notes a serving leg's segment on that leg, trims what lies below the cut
+// and refuses what cannot be.
+func (sp *Splice) hear(seg *wire.Segment) Outcome {
+	srv := sp.Srv
+	cut := sp.Cut - tcb.Seq(sp.SeqDelta)
+	if seg.Flags.Has(wire.ACK) {
+		if srv.SndNxt.LessThan(seg.Ack) && !seg.Flags.Has(wire.RST) {
+			return Invalid
+		}
+		srv.HeardAck(seg.Ack, seg.Wnd)
+	}
+	if seg.Opts.HasTS {
+		srv.HeardTS(seg.Opts.TSVal)
+	}
+	if srv.RcvEdge.LessThan(seg.Seq) {
+		return Invalid
+	}
+	srv.HeardData(seg.End())
+	if !seg.Seq.LessThan(cut) || seg.Flags.Has(wire.RST) {
+		return Pass
+	}
+	// A keep-alive directly before the cut is S's to answer (RFC 9293, 3.8.4).
+	if seg.Seq == cut-1 && len(seg.Payload) <= 1 && seg.Len() == tcb.Size(len(seg.Payload)) {
+		return Pass
+	}
+	if below := tcb.Diff(cut, seg.Seq); below < int(seg.Len()) && below <= len(seg.Payload) {
+		seg.TrimFront(below)
+		return Pass
+	}
+	if seg.Len() == 0 {
+		// A bare acknowledgement from before the cut still tells S of its edge.
+		seg.Seq = cut
+		return Pass
+	}
+	return Answer
+}
+
+func (sp *Splice) dressClient(seg *wire.Segment) {
+	seg.Src, seg.Dst = sp.ToClient.Src, sp.ToClient.Dst
+	seg.TTL = sp.ToClient.TTL
+	seg.FlowLabel = sp.ToClient.FlowLabel
+	seg.TOS &^= 3
+	seg.ID = *sp.ID
+	*sp.ID++
+}
+
+// ackClient translates acknowledgement, SACK blocks and window toward S.
+func (sp *Splice) ackClient(seg *wire.Segment) {
+	cli := sp.Cli
+	ack := tcb.Max(seg.Ack, cli.RcvNxt)
+	if !cli.SACK {
+		seg.Opts.NumSACK = 0
+	}
+	seg.Ack = ack
+	seg.Wnd = sp.wndClient(ack)
+	cli.RcvNxt = ack
+}
+
+// wndClient is the window field that shows S max(the edge that it knows, the
+// serving leg's), rounded up to a unit of the client leg's scale: an edge never
+// moves left, and less than a unit must not read as zero for ever.
+func (sp *Splice) wndClient(ack tcb.Seq) uint16 {
+	cli := sp.Cli
+	edge := tcb.Max(cli.RcvEdge, sp.Srv.SndEdge)
+	unit := 1 << cli.RcvShift
+	room := max(0, tcb.Diff(edge, ack)) + unit - 1
+	if sp.TrueWindow {
+		room = max(0, tcb.Diff(sp.Srv.SndEdge, ack))
+	}
+	field := min(room>>cli.RcvShift, 0xffff)
+	cli.RcvEdge = tcb.Max(cli.RcvEdge, ack.Add(tcb.Size(field<<cli.RcvShift)))
+	return uint16(field)
+}
+
+// tsClient sets the timestamps toward S. One maximum spans decoy and backend,
+// so that no retransmission of the one pushes the other behind S's PAWS
+// (RFC 7323, section 5).
+func (sp *Splice) tsClient(now time.Time, seg *wire.Segment) {
+	o, cli := &seg.Opts, sp.Cli
+	if !cli.TS || seg.Flags.Has(wire.RST) {
+		o.HasTS = false
+		return
+	}
+	val := o.TSVal + sp.TSDelta
+	if !sp.Srv.TS {
+		val, o.TSEcr = sp.Clock(now), cli.TSRecent
+	}
+	o.HasTS = true
+	if tcb.TSLess(val, cli.TSSent) {
+		val = cli.TSSent
+	}
+	o.TSVal, cli.TSSent = val, val
+}

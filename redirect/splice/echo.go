@@ -1,0 +1,200 @@
+package splice
+
+import (
+	"time"
+
+	"sleight/stack/tcb"
+	"sleight/stack/wire"
+)
+
+const (
+	marks = 16
+	// trainFlights is how many flights S must have acknowledged before the
+	// serving leg's own timers are trusted.
+	trainFlights = 10
+	dupThresh    = 3 // RFC 5681, section 3.2
+	// markGap merges what was passed on in one burst.
+	markGap = time.Millisecond
+)
+
+// mark says when bytes up to end, in the serving leg's numbers, went to S.
+type mark struct {
+	end tcb.Seq
+	at  time.Time
+}
+
+// Echo knows S's round trip and what went to S when, so that a serving leg
+// whose timers were trained on the gateway, a tenth of a millisecond away, does
+// not repeat itself before S can have answered.
+type Echo struct {
+	SRTT, RTTVar time.Duration // S's (RFC 6298, section 2); zero: not measured yet
+
+	last uint32 // newest TSecr of S
+
+	ring    [marks]mark
+	n, head int
+	top     tcb.Seq // after the highest byte that went to S
+	begun   bool
+
+	flights   int
+	flightEnd tcb.Seq
+
+	una     tcb.Seq // S's acknowledgement
+	dups    int
+	sacked  tcb.Seq // right edge of the highest block that S has SACKed
+	hasSack bool
+
+	back       wire.Block // suppressed, in the serving leg's numbers
+	Suppressed uint64     // segments that were not sent to S again
+}
+
+// Init begins with one round trip, measured in the handshake (RFC 6298, 2.2),
+// and S's newest echo.
+func (e *Echo) Init(srtt, rttvar time.Duration, tsecr uint32) {
+	*e = Echo{SRTT: srtt, RTTVar: rttvar, last: tsecr}
+}
+
+// Sample takes in a measured round trip (RFC 6298, section 2.3).
+func (e *Echo) Sample(r time.Duration) {
+	if e.SRTT == 0 {
+		e.SRTT, e.RTTVar = r, r/2
+		return
+	}
+	d := e.SRTT - r
+	if d < 0 {
+		d = -d
+	}
+	e.RTTVar += (d - e.RTTVar) / 4
+	e.SRTT += (r - e.SRTT) / 8
+}
+
+// Timeout is when S, had it sent bytes itself, would expect an answer by.
+func (e *Echo) Timeout() time.Duration { return e.SRTT + 4*e.RTTVar }
+
+// once decides whether a serving leg's segment repeats what S has, or will
+// have, without having asked for it.
+func (sp *Splice) once(now time.Time, seg *wire.Segment) Outcome {
+	e := &sp.Echo
+	n := seg.Len()
+	if n == 0 || seg.Flags.Has(wire.RST) {
+		return Pass
+	}
+	end := seg.End()
+	if !e.begun {
+		e.una, e.flightEnd = seg.Seq, end
+	}
+	if !e.begun || e.top.LessThan(end) {
+		e.note(now, end)
+		return Pass
+	}
+	if una := sp.Cli.SndUna - tcb.Seq(sp.SeqDelta); !una.LessThan(end) && !e.probe(seg, una) {
+		return Answer // S has acknowledged it all: the serving leg missed that
+	}
+	if e.flights >= trainFlights || e.probe(seg, e.top) || e.asked(seg.Seq) {
+		return Pass
+	}
+	if at, ok := e.passedAt(seg.Seq); !ok || now.Sub(at) >= e.Timeout() {
+		e.note(now, e.top)
+		return Pass
+	}
+	e.suppress(seg.Seq, end)
+	return Swallow
+}
+
+// probe recognises a keep-alive: nothing or one byte directly before what is
+// next (RFC 9293, section 3.8.4).
+func (e *Echo) probe(seg *wire.Segment, next tcb.Seq) bool {
+	return seg.Len() <= 1 && seg.Flags&wire.FIN == 0 && seg.Seq == next-1
+}
+
+// note remembers that everything up to end went to S now.
+func (e *Echo) note(now time.Time, end tcb.Seq) {
+	e.top, e.begun = end, true
+	if e.n > 0 {
+		last := &e.ring[(e.head+e.n-1)%marks]
+		if now.Sub(last.at) < markGap || last.end == end {
+			last.end = end
+			return
+		}
+	}
+	if e.n == marks {
+		e.head, e.n = (e.head+1)%marks, e.n-1
+	}
+	e.ring[(e.head+e.n)%marks] = mark{end, now}
+	e.n++
+}
+
+// passedAt tells when the byte at seq went to S, if that is still remembered.
+func (e *Echo) passedAt(seq tcb.Seq) (time.Time, bool) {
+	for i := range e.n {
+		if m := e.ring[(e.head+i)%marks]; seq.LessThan(m.end) {
+			return m.at, true
+		}
+	}
+	return time.Time{}, false
+}
+
+// asked reports whether S misses the byte at seq: by SACK or by three duplicate
+// acknowledgements.
+func (e *Echo) asked(seq tcb.Seq) bool {
+	if e.hasSack && seq.LessThan(e.sacked) {
+		return true
+	}
+	return e.dups >= dupThresh && !e.una.LessThan(seq)
+}
+
+func (e *Echo) suppress(start, end tcb.Seq) {
+	e.Suppressed++
+	if e.back.Start == e.back.End {
+		e.back = wire.Block{Start: start, End: end}
+		return
+	}
+	e.back.Start, e.back.End = tcb.Min(e.back.Start, start), tcb.Max(e.back.End, end)
+}
+
+// dsack returns what was suppressed once S has acknowledged it, so that the
+// serving leg undoes its back-off (RFC 2883, section 4).
+func (e *Echo) dsack(ack tcb.Seq) (wire.Block, bool) {
+	blk := e.back
+	if blk.Start == blk.End || ack.LessThan(blk.End) {
+		return wire.Block{}, false
+	}
+	e.back = wire.Block{}
+	return blk, true
+}
+
+// HeardClient takes in what S acknowledges: round trips, flights, and whether S
+// asks for something again. The caller has noted seg on the client leg.
+func (sp *Splice) HeardClient(now time.Time, seg *wire.Segment) {
+	if !seg.Flags.Has(wire.ACK) {
+		return
+	}
+	e := &sp.Echo
+	ack := seg.Ack - tcb.Seq(sp.SeqDelta)
+	e.hasSack = false
+	for i, b := range seg.Opts.Blocks() {
+		if end := b.End - tcb.Seq(sp.SeqDelta); (i > 0 || ack.LessThan(end)) && (!e.hasSack || e.sacked.LessThan(end)) {
+			e.sacked, e.hasSack = end, true
+		}
+	}
+	switch {
+	case !e.begun:
+	case e.una.LessThan(ack):
+		e.una, e.dups = ack, 0
+		e.acked(now, ack)
+	case ack == e.una && seg.Len() == 0 && ack.LessThan(e.top):
+		e.dups++
+	}
+}
+
+// acked measures a round trip and counts flights.
+func (e *Echo) acked(now time.Time, ack tcb.Seq) {
+	for e.n > 0 && !ack.LessThan(e.ring[e.head].end) {
+		e.Sample(now.Sub(e.ring[e.head].at))
+		e.head, e.n = (e.head+1)%marks, e.n-1
+	}
+	if e.begun && !ack.LessThan(e.flightEnd) {
+		e.flights++
+		e.flightEnd = e.top
+	}
+}

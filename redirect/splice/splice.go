@@ -1,0 +1,160 @@
+// Package splice translates between the sequence space of a client leg and that
+// of a serving leg. Decoy and backend are translated by the same code.
+//
+// The client's bytes keep their sequence numbers, since the serving leg was
+// opened with the client's own ISN; the server's are shifted by SeqDelta.
+// Windows are translated as edges, never as fields (RFC 7323, section 2.4).
+package splice
+
+import (
+	"net/netip"
+	"time"
+
+	"sleight/stack/tcb"
+	"sleight/stack/wire"
+)
+
+// MinTTL is the least hop limit of what goes to a serving leg: D1 is the end of
+// S's path, so a probe that counts hops must not find a router behind it.
+const MinTTL = 64
+
+// Dress is how packets in one direction look below TCP.
+type Dress struct {
+	Src, Dst  netip.AddrPort
+	TTL       uint8
+	FlowLabel uint32
+}
+
+// Splice joins a client leg to one serving leg. The flow's lock guards it.
+type Splice struct {
+	Cli *tcb.Leg
+	Srv *tcb.Leg
+
+	// SeqDelta is added to the server's sequence numbers toward the client,
+	// TSDelta to its timestamps; both modulo 2^32.
+	SeqDelta uint32
+	TSDelta  uint32
+	// Cut is the first byte of the server's stream, in the client leg's
+	// numbers, that is this serving leg's own. What lies below was swallowed,
+	// or another leg's.
+	Cut tcb.Seq
+
+	ToServer Dress
+	ToClient Dress
+	// ID is the next IP ID toward the client; one series for the whole flow.
+	ID *uint16
+	// Clock tells the client leg's timestamp at a time, for a serving leg
+	// that has none.
+	Clock func(now time.Time) uint32
+
+	// TrueWindow shows S the serving leg's window as it is, since S has sent
+	// again what lies beyond it (RFC 9293, MUST-34).
+	TrueWindow bool
+
+	Echo Echo
+}
+
+// Serving translates what S sent, in place. The caller has already noted it on
+// the client leg.
+func (sp *Splice) Serving(seg *wire.Segment) {
+	sp.dressServing(seg)
+	seg.Flags &^= wire.ECE | wire.CWR | wire.AE
+	if seg.Flags.Has(wire.ACK) {
+		sp.ackServing(seg)
+	} else {
+		seg.Opts.NumSACK = 0
+	}
+	sp.tsServing(seg)
+	seg.Opts.Unknown = 0
+}
+
+// FillServing completes a segment of the gateway's own toward the serving leg:
+// acknowledgement, window and timestamps as S's newest segment has them.
+func (sp *Splice) FillServing(seg *wire.Segment) {
+	seg.Flags |= wire.ACK
+	seg.Ack = sp.Cli.SndUna
+	seg.Opts.HasTS = sp.Cli.TS
+	seg.Opts.TSVal, seg.Opts.TSEcr = sp.Cli.TSRecent, sp.Echo.last
+	seg.DF = true
+	sp.Serving(seg)
+}
+
+func (sp *Splice) dressServing(seg *wire.Segment) {
+	seg.Src, seg.Dst = sp.ToServer.Src, sp.ToServer.Dst
+	seg.TTL = max(seg.TTL, MinTTL)
+	seg.FlowLabel = sp.ToServer.FlowLabel
+	seg.TOS &^= 3
+}
+
+// ackServing translates acknowledgement, SACK blocks and window.
+func (sp *Splice) ackServing(seg *wire.Segment) {
+	floor := sp.Cut
+	ack := tcb.Max(seg.Ack, floor)
+	sp.sackServing(&seg.Opts, ack)
+	seg.Ack = ack - tcb.Seq(sp.SeqDelta)
+	seg.Wnd = sp.wndServing(ack, seg)
+	sp.Srv.RcvNxt = tcb.Max(sp.Srv.RcvNxt, seg.Ack)
+}
+
+// wndServing is S's edge as a window field above ack, rounded down.
+func (sp *Splice) wndServing(ack tcb.Seq, seg *wire.Segment) uint16 {
+	room := max(0, tcb.Diff(sp.Cli.SndEdge, ack))
+	shift := sp.Srv.RcvShift
+	if seg.Flags.Has(wire.SYN) {
+		shift = 0 // a SYN's window is never scaled (RFC 7323, section 2.2)
+	}
+	field := min(room>>shift, 0xffff)
+	edge := ack.Add(tcb.Size(field<<shift)) - tcb.Seq(sp.SeqDelta)
+	sp.Srv.RcvEdge = tcb.Max(sp.Srv.RcvEdge, edge)
+	return uint16(field)
+}
+
+// sackServing shifts S's SACK blocks. What lies below the acknowledgement
+// after the translation was another leg's; a D-SACK of ours goes in front.
+func (sp *Splice) sackServing(o *wire.Options, ack tcb.Seq) {
+	in, n := o.SACK, o.NumSACK
+	o.NumSACK = 0
+	if !sp.Srv.SACK {
+		return
+	}
+	if blk, ok := sp.Echo.dsack(ack - tcb.Seq(sp.SeqDelta)); ok {
+		o.AddBlock(blk)
+	}
+	for i, b := range in[:n] {
+		dsack := i == 0 && !ack.LessThan(b.End) // RFC 2883, section 4
+		if b.Start.LessThan(sp.Cut) || !dsack && !ack.LessThan(b.Start) {
+			continue
+		}
+		d := tcb.Seq(sp.SeqDelta)
+		o.AddBlock(wire.Block{Start: b.Start - d, End: b.End - d})
+	}
+}
+
+// tsServing sets the timestamps toward the serving leg: the newest TSval that
+// S has sent, never one that it has not, and an echo that the leg knows.
+func (sp *Splice) tsServing(seg *wire.Segment) {
+	o := &seg.Opts
+	if !sp.Srv.TS || seg.Flags.Has(wire.RST) {
+		o.HasTS = false
+		return
+	}
+	if o.HasTS {
+		sp.Echo.last = o.TSEcr
+	}
+	o.HasTS = true
+	o.TSVal = sp.Cli.TSRecent
+	o.TSEcr = sp.clampEcho(sp.Echo.last - sp.TSDelta)
+	sp.Srv.TSSent = o.TSVal
+}
+
+// clampEcho keeps an echo within what the serving leg has sent: Linux drops a
+// handshake's acknowledgement with any other.
+func (sp *Splice) clampEcho(v uint32) uint32 {
+	if tcb.TSLess(v, sp.Srv.TSFirst) {
+		return sp.Srv.TSFirst
+	}
+	if tcb.TSLess(sp.Srv.TSRecent, v) {
+		return sp.Srv.TSRecent
+	}
+	return v
+}
