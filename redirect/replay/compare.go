@@ -32,11 +32,12 @@ func (m *Machine) compare(decoy, peer []byte) (size int, ok bool) {
 
 // framed counts whole answers.
 func (m *Machine) framed(decoy, peer []byte) (size int, ok bool) {
-	want, _ := m.cfg.Framer.Answers(m.asked, decoy, len(decoy))
+	asked := m.cfg.Turns[m.turn].Client
+	want, _ := m.cfg.Framer.Answers(asked, decoy, len(decoy))
 	if want == 0 {
 		want = 1 // an answer that only the close of the connection ends
 	}
-	n, size := m.cfg.Framer.Answers(m.asked, peer, want)
+	n, size := m.cfg.Framer.Answers(asked, peer, want)
 	return size, n >= want
 }
 

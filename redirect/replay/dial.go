@@ -11,7 +11,7 @@ import (
 func (m *Machine) fresh(flags wire.Flags, seq tcb.Seq) *wire.Segment {
 	m.out = wire.Segment{
 		Src: m.cfg.Src, Dst: m.cfg.Dst, TTL: m.cfg.TTL, DF: true,
-		Seq: seq, Flags: flags,
+		Seq: seq, Flags: flags, FlowLabel: m.cfg.FlowLabel,
 	}
 	return &m.out
 }

@@ -73,7 +73,7 @@ const (
 // Framer finds where a protocol's answers end.
 type Framer interface {
 	// Answers reports how many whole answers b begins with, at most limit, and
-	// how many bytes they take. asked is what the client has said so far.
+	// how many bytes they take. asked is what the client said in the turn.
 	Answers(asked, b []byte, limit int) (n, size int)
 }
 
@@ -82,19 +82,20 @@ type Config struct {
 	Src, Dst netip.AddrPort // the leg as its peer sees it
 	ISS      tcb.Seq        // the client's own ISN
 	// What the SYN offers; a field that the client leg did not agree to is off.
-	Offer   wire.Options // MSS, WndShift, SACKPermitted, HasTS
-	TSVal   uint32       // the client's newest
-	TTL     uint8
-	Turns   []Turn // closed turns, in order
-	Open    []byte // what the client said after the last answer
-	FIN     bool   // the record ends with the client's FIN
-	Mode    Mode
-	Except  []*regexp.Regexp
-	Framer  Framer
-	Quiet   time.Duration // of Off
-	Room    int           // S's edge − cut, in bytes: what may come beyond the swallowed
-	Guess   int           // room for answers whose length nobody knows, in bytes
-	Timeout time.Duration // of the whole replay; 0: none
+	Offer     wire.Options // MSS, WndShift, SACKPermitted, HasTS
+	TSVal     uint32       // the client's newest
+	TTL       uint8
+	FlowLabel uint32
+	Turns     []Turn // closed turns, in order
+	Open      []byte // what the client said after the last answer
+	FIN       bool   // the record ends with the client's FIN
+	Mode      Mode
+	Except    []*regexp.Regexp
+	Framer    Framer
+	Quiet     time.Duration // of Off
+	Room      int           // S's edge − cut, in bytes: what may come beyond the swallowed
+	Guess     int           // room for answers whose length nobody knows, in bytes
+	Timeout   time.Duration // of the whole replay; 0: none
 }
 
 // Mismatched says where a mismatch lies.
@@ -120,12 +121,9 @@ type Machine struct {
 	quietAt  time.Time
 
 	turn     int
-	asked    []byte // what the client has said up to this turn
 	in       inbox
-	carried  int // bytes of the peer's that were executed
 	swallow  tcb.Seq
 	compared int // of the inbox, by the turn that is under way
-	tail     []byte
 	out      wire.Segment
 }
 
@@ -216,13 +214,6 @@ func (m *Machine) Unreachable() {
 }
 
 // Abort sends the peer an exact RST: the switch is off.
-func (m *Machine) Abort() {
-	if m.state == Dial && m.Leg.IRS == 0 && m.Leg.RcvNxt == 0 {
-		// No SYN-ACK yet: a RST at ISS+1 is what resets SYN-RECEIVED.
-		m.reset(m.cfg.ISS + 1)
-		return
-	}
-	m.reset(m.Leg.SndNxt)
-}
+func (m *Machine) Abort() { m.reset(m.Leg.SndNxt) }
 
 func (m *Machine) fail(r Result) { m.state, m.result = Failed, r }

@@ -58,9 +58,7 @@ func (m *Machine) hear(now time.Time, seg *wire.Segment) {
 // begin sends the client's part of the turn that stands next.
 func (m *Machine) begin(now time.Time) {
 	if m.turn < len(m.cfg.Turns) {
-		c := m.cfg.Turns[m.turn].Client
-		m.send.Append(c)
-		m.asked = append(m.asked, c...)
+		m.send.Append(m.cfg.Turns[m.turn].Client)
 		m.armQuiet(now)
 	} else {
 		m.state = Drain

@@ -167,3 +167,12 @@ func (s *Sender) Timeout(now time.Time, edge Seq) (fire, probe bool) {
 	s.nxt = s.una
 	return true, !s.una.LessThan(edge)
 }
+
+// HasFIN reports whether the stream ends with a FIN.
+func (s *Sender) HasFIN() bool { return s.fin }
+
+// Len is how many bytes are kept.
+func (s *Sender) Len() int { return len(s.buf) }
+
+// Arm starts the timer for bytes that wait for a window.
+func (s *Sender) Arm(now time.Time) { s.arm(now) }
