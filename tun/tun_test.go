@@ -349,8 +349,15 @@ func asNobody(t *testing.T, f func()) {
 }
 
 func dropThread(f func()) error {
-	// The raw system call changes this thread alone.
-	if _, _, e := unix.RawSyscall(unix.SYS_SETRESUID, 65534, 65534, 65534); e != 0 {
+	// The raw system calls change this thread alone. A user namespace has no
+	// other user to become; giving up the capabilities is the same there.
+	_, _, e := unix.RawSyscall(unix.SYS_SETRESUID, 65534, 65534, 65534)
+	if e == unix.EINVAL {
+		var none [2]unix.CapUserData
+		if err := unix.Capset(&unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}, &none[0]); err != nil {
+			return err
+		}
+	} else if e != 0 {
 		return e
 	}
 	f()
@@ -358,15 +365,13 @@ func dropThread(f func()) error {
 }
 
 func TestPermissionErrorsSayWhatToDo(t *testing.T) {
-	var st unix.Stat_t
-	must(t, unix.Stat(node, &st))
 	asNobody(t, func() {
 		_, err := Open(Config{Name: "door0"})
 		if !errors.Is(err, os.ErrPermission) {
 			t.Errorf("error %v, want a permission error", err)
 		}
 		want := "CAP_NET_ADMIN"
-		if st.Mode&0o006 != 0o006 {
+		if errors.Is(err, unix.EACCES) {
 			want = "chmod 0666 /dev/net/tun"
 		}
 		if err != nil && !strings.Contains(err.Error(), want) {
@@ -472,5 +477,41 @@ func TestReadAndWriteAllocateNothing(t *testing.T) {
 	must(t, err)
 	if n := testing.AllocsPerRun(100, func() { b.wait(b.queues[0].fd) }); n != 0 {
 		t.Errorf("%v allocations by waiting", n)
+	}
+}
+
+// BenchmarkForward is one small packet from door to door through the kernel.
+func BenchmarkForward(b *testing.B) {
+	runtime.LockOSThread()
+	for _, err := range []error{
+		unix.Unshare(unix.CLONE_NEWNET),
+		os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0o644),
+		os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0o644),
+	} {
+		if err != nil {
+			b.Fatal(err)
+		}
+	}
+	var doors [2]*Door
+	for i, prefix := range []string{"10.1.0.0/24", "10.2.0.0/24"} {
+		d, err := Open(Config{Name: "door" + string(rune('0'+i)), Queues: 1})
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer d.Close()
+		doors[i] = d
+		dst, _ := netlink.ParseIPNet(prefix)
+		if err := netlink.RouteAdd(&netlink.Route{LinkIndex: d.Index(), Dst: dst, Scope: netlink.SCOPE_LINK}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	pkt, buf := udp4("10.1.0.1", "10.2.0.1", "again"), make([]byte, MaxPacket)
+	for b.Loop() {
+		if _, err := doors[0].Write(0, pkt); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := doors[1].Read(0, buf); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
