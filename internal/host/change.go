@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 
@@ -49,16 +48,6 @@ type rule struct {
 	From     netip.Prefix `json:"from,omitzero"`
 	To       netip.Prefix `json:"to,omitzero"`
 	Table    int          `json:"table"`
-}
-
-// sysctl raises the value at Path, under /proc/sys.
-type sysctl struct {
-	Path string `json:"path"`
-	Old  string `json:"old"`
-	New  string `json:"new"`
-	// Up are the devices' own forwarding switches that were on already: the
-	// kernel writes the global switch through to every device, also downward.
-	Up []string `json:"up,omitempty"`
 }
 
 // String is the command that does the same.
@@ -218,67 +207,6 @@ func (r *route) undo(k *kernel) error {
 		return err
 	}
 	return k.RouteDel(n)
-}
-
-// undo lowers the value again, unless somebody changed it since.
-func (s *sysctl) undo(k *kernel) error {
-	now, err := k.sysctl(s.Path)
-	if err != nil || now != s.New {
-		return err
-	}
-	if err := k.setSysctl(s.Path, s.Old); err != nil {
-		return err
-	}
-	var errs []error
-	for _, path := range s.Up {
-		if err := k.setSysctl(path, "1"); err != nil && !errors.Is(err, os.ErrNotExist) {
-			errs = append(errs, err)
-		}
-	}
-	return errors.Join(errs...)
-}
-
-// prepare notes what undo needs to know. It reports whether there is anything to
-// do: values are raised, never lowered.
-func (s *sysctl) prepare(k *kernel) (bool, error) {
-	old, err := k.sysctl(s.Path)
-	if err != nil {
-		return false, err
-	}
-	s.Old = old
-	if old >= s.New { // one digit each
-		return false, nil
-	}
-	if filepath.Base(s.Path) != "ip_forward" && s.Path != v6Forwarding {
-		return true, nil
-	}
-	family := "ipv4"
-	if s.Path == v6Forwarding {
-		family = "ipv6"
-	}
-	s.Up, err = k.forwardingDevices(family)
-	return true, err
-}
-
-// forwardingDevices are the devices' switches that are on, without the two that
-// follow the global one.
-func (k *kernel) forwardingDevices(family string) ([]string, error) {
-	dir := filepath.Join("net", family, "conf")
-	devs, err := os.ReadDir(filepath.Join(k.proc, dir))
-	if err != nil {
-		return nil, err
-	}
-	var up []string
-	for _, d := range devs {
-		path := filepath.Join(dir, d.Name(), "forwarding")
-		if d.Name() == "all" {
-			continue
-		}
-		if v, err := k.sysctl(path); err == nil && v == "1" {
-			up = append(up, path)
-		}
-	}
-	return up, nil
 }
 
 // present reports whether the kernel has the change; proto says who must have

@@ -206,10 +206,14 @@ func Down(stateDir string) (done []string, err error) {
 	if j.foreign {
 		return nil, fmt.Errorf("%s was written in another network namespace: run this there, or delete the file if that namespace is gone", j.path())
 	}
-	for _, c := range j.Changes {
-		done = append(done, c.String())
+	were := j.Changes
+	err = ns.do(func(k *kernel) error { return j.takeBackFrom(k, 0) })
+	for _, c := range were {
+		if !contains(j.Changes, c) {
+			done = append(done, c.String())
+		}
 	}
-	return done, ns.do(func(k *kernel) error { return j.takeBackFrom(k, 0) })
+	return done, err
 }
 
 // BackendMTU returns the MTU in bytes of the way to a backend: the route's where

@@ -1,15 +1,9 @@
 package host
 
 import (
-	"fmt"
 	"net/netip"
 
 	"golang.org/x/sys/unix"
-)
-
-const (
-	v4Forwarding = "net/ipv4/ip_forward"
-	v6Forwarding = "net/ipv6/conf/all/forwarding"
 )
 
 // changes is everything that the plan wants, in the order in which it is safe to
@@ -97,46 +91,6 @@ func (p Plan) keep(family, i int, r reach) []change {
 // toTable has the way from the door of backend i to it, fromTable the way back.
 func (p Plan) toTable(i int) int   { return p.Table + 1 + 2*i }
 func (p Plan) fromTable(i int) int { return p.Table + 2 + 2*i }
-
-// sysctls are the values to raise.
-func (p Plan) sysctls(k *kernel) ([]change, error) {
-	list := []change{{Sysctl: &sysctl{Path: v4Forwarding, New: "1"}}}
-	if len(k.families()) == 1 {
-		return list, nil
-	}
-	devs, err := k.advertised()
-	if err != nil {
-		return nil, err
-	}
-	for _, dev := range devs {
-		// With forwarding on, 1 means: ignore router advertisements. The default
-		// route would expire.
-		path := fmt.Sprintf("net/ipv6/conf/%s/accept_ra", dev)
-		list = append(list, change{Sysctl: &sysctl{Path: path, New: "2"}})
-	}
-	return append(list, change{Sysctl: &sysctl{Path: v6Forwarding, New: "1"}}), nil
-}
-
-// advertised are the devices whose IPv6 default route came by a router
-// advertisement.
-func (k *kernel) advertised() ([]string, error) {
-	routes, err := k.routes(unix.AF_INET6, unix.RT_TABLE_MAIN)
-	if err != nil {
-		return nil, fmt.Errorf("list routes: %w", err)
-	}
-	var devs []string
-	for _, r := range routes {
-		if r.Protocol != unix.RTPROT_RA || prefixOf(r.Dst, unix.AF_INET6).Bits() != 0 {
-			continue
-		}
-		l, err := k.LinkByIndex(r.LinkIndex)
-		if err != nil {
-			return nil, err
-		}
-		devs = append(devs, l.Attrs().Name)
-	}
-	return devs, nil
-}
 
 // of collects the prefixes of one family.
 func of(family int, lists ...[]netip.Prefix) []netip.Prefix {
