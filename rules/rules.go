@@ -1,0 +1,183 @@
+// Package rules is the decision engine: facts of a flow in, a verdict out. It
+// does no I/O and knows no time; each flow's memory is its caller's.
+package rules
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"time"
+	"unsafe"
+
+	"github.com/expr-lang/expr/vm"
+)
+
+// Action is what a rule asks for.
+type Action uint8
+
+// The actions. Wait is the verdict while no rule has spoken.
+const (
+	Wait Action = iota
+	Stay
+	Switch
+	Drop
+	Reset
+	Log
+)
+
+var actionNames = [...]string{"wait", "stay", "switch", "drop", "reset", "log"}
+
+// String is the action's name in a configuration and in events.
+func (a Action) String() string { return actionNames[a] }
+
+// ParseAction reads an action's name.
+func ParseAction(s string) (Action, error) {
+	if i := slices.Index(actionNames[1:], s); i >= 0 {
+		return Action(i + 1), nil
+	}
+	return 0, fmt.Errorf("unknown action %q: use switch, stay, drop, reset or log", s)
+}
+
+// PortRange is inclusive.
+type PortRange struct{ First, Last uint16 }
+
+// Match is a rule's or a decoy's cheap part; what is empty matches anything.
+type Match struct {
+	Dst, Src []netip.Prefix
+	Ports    []PortRange
+}
+
+// Fits reports whether a connection from src to dst matches.
+func (m *Match) Fits(src, dst netip.AddrPort) bool {
+	if !m.FitsAddr(src.Addr(), dst.Addr()) {
+		return false
+	}
+	return len(m.Ports) == 0 || slices.ContainsFunc(m.Ports, func(r PortRange) bool {
+		return r.First <= dst.Port() && dst.Port() <= r.Last
+	})
+}
+
+// FitsAddr is Fits for what has no ports.
+func (m *Match) FitsAddr(src, dst netip.Addr) bool { return in(m.Src, src) && in(m.Dst, dst) }
+
+func in(ps []netip.Prefix, a netip.Addr) bool {
+	return len(ps) == 0 || slices.ContainsFunc(ps, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// Rule is one rule as configured.
+type Rule struct {
+	Name    string
+	Match   Match
+	When    string // empty: always
+	Action  Action
+	Backend string
+}
+
+// Facts are what is known of a flow.
+type Facts struct {
+	Src, Dst               netip.AddrPort
+	Decoy                  string
+	Stream, Last, Answered []byte
+	Packets, Bytes, Turns  int
+	Age, Idle              time.Duration
+}
+
+// Verdict is what the rules say.
+type Verdict struct {
+	Action  Action
+	Rule    string
+	Backend string
+	Offset  int      // bytes of the stream that were judged
+	Reason  string   // why, beyond the rule's name
+	Logged  []string // rules that spoke by `log`
+}
+
+// Set is a compiled list of rules. A nil set never speaks.
+type Set struct{ rules []compiled }
+
+type compiled struct {
+	Rule
+	program *vm.Program
+	literal string // the stream has to contain it; empty: unknown
+	timed   bool
+}
+
+// Flow is what a set remembers of one flow; the flow's owner guards it.
+type Flow struct {
+	seed   uint64
+	fits   []uint16 // candidates, in file order
+	logged []bool   // by candidate
+	work   int      // bytes that evaluations have read
+	Errors int      // evaluations that failed, and counted as false
+	env    *env
+}
+
+// Init gives a flow its chance.
+func (f *Flow) Init(seed uint64) { *f = Flow{seed: seed} }
+
+// Exhausted reports whether evaluations have read more than budget bytes of the
+// flow: then they should be put together.
+func (f *Flow) Exhausted(budget int) bool { return f.work > budget }
+
+// Start picks the rules whose match fits the flow.
+func (s *Set) Start(fl *Flow, f *Facts) {
+	if s == nil {
+		return
+	}
+	for i := range s.rules {
+		if s.rules[i].Match.Fits(f.Src, f.Dst) {
+			fl.fits = append(fl.fits, uint16(i))
+		}
+	}
+	fl.logged = make([]bool, len(fl.fits))
+}
+
+// Timed reports whether one of the flow's rules names age or idle.
+func (s *Set) Timed(fl *Flow) bool {
+	return slices.ContainsFunc(fl.fits, func(i uint16) bool { return s.rules[i].timed })
+}
+
+// Decide asks the flow's rules in file order; the first true one speaks.
+func (s *Set) Decide(fl *Flow, f *Facts) (v Verdict) {
+	v.Offset = len(f.Stream)
+	for n, i := range fl.fits {
+		r := &s.rules[i]
+		if fl.logged[n] || !fl.holds(r, f) {
+			continue
+		}
+		if r.Action == Log {
+			fl.logged[n] = true
+			v.Logged = append(v.Logged, r.Name)
+			continue
+		}
+		v.Action, v.Rule, v.Backend, v.Reason = r.Action, r.Name, r.Backend, "rule"
+		return v
+	}
+	return v
+}
+
+// holds evaluates one rule. What fails at run time is false.
+func (fl *Flow) holds(r *compiled, f *Facts) bool {
+	fl.work += len(f.Stream)
+	if r.literal != "" && !containsString(f.Stream, r.literal) {
+		return false
+	}
+	if r.program == nil {
+		return true
+	}
+	if fl.env == nil {
+		fl.env = newEnv(fl.seed)
+	}
+	fl.env.fill(f)
+	out, err := vm.Run(r.program, fl.env)
+	if err != nil {
+		fl.Errors++
+		return false
+	}
+	yes, _ := out.(bool)
+	return yes
+}
+
+// view shows bytes as a string without a copy; the bytes of a record never
+// change.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
