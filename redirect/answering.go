@@ -1,0 +1,432 @@
+package redirect
+
+import (
+	"time"
+
+	"sleight/redirect/record"
+	"sleight/rules"
+	"sleight/stack/tcb"
+	"sleight/stack/wire"
+)
+
+const (
+	// repeatEvery limits bare acknowledgements that are repeated, per flow:
+	// Linux's tcp_invalid_ratelimit. Globally they must not be limited
+	// (CVE-2016-5696).
+	repeatEvery = 500 * time.Millisecond
+	// judgeEvery is how often a rule that looks at time is asked, and how long
+	// bytes wait for a judgement once a flow has used up its work.
+	judgeEvery = 100 * time.Millisecond
+	// lateEvery is how long bytes of a flow that has spent its work wait.
+	lateEvery = 20 * time.Millisecond
+	// workPerFlow bounds the rules' work on one flow, in bytes read, before
+	// evaluations are put together.
+	workPerFlow = 8 << 20
+	// holdAck is the least time after which held bytes are acknowledged in the
+	// decoy's name: a Linux host's longest delay of an acknowledgement.
+	holdAck = 40 * time.Millisecond
+)
+
+// client takes one segment of S's. It reports true where the segment begins a
+// new connection in place of this flow, which is gone then.
+func (w *worker) client(now time.Time, e *entry, seg *wire.Segment) (again bool) {
+	e.heard = now
+	e.count(tcb.Client, len(seg.Payload))
+	switch {
+	case e.silent:
+		w.g.add(ruleDrop)
+	case seg.Flags.Has(wire.RST):
+		w.clientRST(now, e, seg)
+	case seg.Flags.Has(wire.SYN):
+		return w.clientSYN(now, e, seg)
+	case !seg.Flags.Has(wire.ACK):
+		w.g.add(unacceptable)
+	case e.phase == Answering && e.passes():
+		w.relay(now, e, e.dec, seg)
+	case e.phase == Answering || e.phase == Replaying:
+		w.converse(now, e, seg)
+	default:
+		w.relay(now, e, e.serving(), seg)
+	}
+	return false
+}
+
+// passes reports whether nothing of the client's needs the gateway any more:
+// the verdict is to stay, and the decoy has taken all that was recorded.
+func (e *entry) passes() bool {
+	return e.final && !e.held && e.rec == nil && e.dec != nil && e.dec.open == nil && e.dec.own.Empty()
+}
+
+// converse takes a segment while the rules read along.
+func (w *worker) converse(now time.Time, e *entry, seg *wire.Segment) {
+	cli := &e.cli
+	if !w.acceptable(now, e, seg) {
+		return
+	}
+	cli.HeardAck(seg.Ack, seg.Wnd)
+	if seg.Opts.HasTS {
+		cli.HeardTS(seg.Opts.TSVal)
+		// RFC 7323, section 4.3: only what stands at the left edge.
+		if !cli.RcvNxt.LessThan(seg.Seq) && !tcb.TSLess(seg.Opts.TSVal, e.paws) {
+			e.paws = seg.Opts.TSVal
+		}
+	}
+	if e.dec != nil {
+		e.dec.HeardClient(now, seg)
+	}
+	sent := false
+	if seg.Len() > 0 {
+		cli.HeardData(seg.End())
+		sent = w.assemble(now, e, seg)
+	}
+	if !sent && e.dec != nil && e.phase != Closing && !e.gone {
+		w.bareToDecoy(e, seg)
+	}
+}
+
+// acceptable refuses what the profile's host would (RFC 9293, section
+// 3.10.7.4; RFC 7323, section 5.3; RFC 5961, section 5), with the
+// acknowledgement that it would send.
+func (w *worker) acceptable(now time.Time, e *entry, seg *wire.Segment) bool {
+	cli := &e.cli
+	old := cli.TS && seg.Opts.HasTS && tcb.TSLess(seg.Opts.TSVal, e.paws)
+	beyond := cli.RcvEdge.LessThan(seg.End())
+	before := seg.End().LessThan(cli.RcvNxt) || seg.Len() == 0 && seg.Seq.LessThan(cli.RcvNxt)
+	unsent := cli.SndNxt.LessThan(seg.Ack)
+	ancient := tcb.Diff(cli.SndUna, seg.Ack) > int(tcb.MaxWnd(cli.SndShift))
+	if !old && !beyond && !before && !unsent && !ancient {
+		return true
+	}
+	w.g.add(unacceptable)
+	var dup wire.Block
+	if seg.Len() > 0 && seg.Seq.LessThan(cli.RcvNxt) {
+		dup = wire.Block{Start: seg.Seq, End: tcb.Min(seg.End(), cli.RcvNxt)}
+	}
+	w.repeatAck(now, e, dup)
+	return false
+}
+
+// repeatAck sends the last acknowledgement again, with a D-SACK block for data
+// that came twice (RFC 2883); bare ones are limited.
+func (w *worker) repeatAck(now time.Time, e *entry, dup wire.Block) {
+	if dup.Start == dup.End {
+		if now.Sub(e.repeated) < repeatEvery {
+			return
+		}
+		e.repeated = now
+	}
+	w.ackClient(now, e, dup)
+}
+
+// ackClient sends S an acknowledgement in the serving leg's name.
+func (w *worker) ackClient(now time.Time, e *entry, dup wire.Block) {
+	l := e.serving()
+	if l == nil {
+		l = w.newLeg(e, e.client, e.dialled)
+	}
+	w.own = wire.Segment{}
+	if e.cli.SACK {
+		if dup.Start != dup.End {
+			w.own.Opts.AddBlock(dup)
+		}
+		if e.rec != nil && !e.held {
+			var room [wire.MaxBlocks]wire.Block
+			for _, b := range e.rec.Blocks(room[:0]) {
+				w.own.Opts.AddBlock(b)
+			}
+		}
+	}
+	l.FillClient(now, &w.own)
+	w.toClient(e, &w.own)
+}
+
+// assemble records a segment's bytes and judges what has come in order. It
+// reports whether the decoy was sent something.
+func (w *worker) assemble(now time.Time, e *entry, seg *wire.Segment) (sent bool) {
+	fin := seg.Flags.Has(wire.FIN)
+	if e.rec == nil {
+		return w.repeatOwn(now, e, seg)
+	}
+	out := e.rec.Segment(seg.Seq, seg.Payload, fin)
+	switch out.Class {
+	case record.Ahead:
+		w.ahead(now, e)
+		return false
+	case record.Full:
+		w.g.add(aheadFull)
+		return false
+	case record.Old:
+		return w.oldBytes(now, e, seg, out)
+	}
+	if out.Grew == 0 && !out.FIN {
+		return false
+	}
+	e.packets++
+	e.spoke = now
+	if !w.reserve(now, e) {
+		return w.feed(now, e)
+	}
+	if fin := e.rec.FIN(); fin {
+		e.noteClientFIN(e.rec.Next())
+	}
+	if e.held {
+		w.holdMore(now, e)
+		return false
+	}
+	w.judge(now, e)
+	return w.feed(now, e)
+}
+
+// ahead answers a segment ahead of a hole: the gateway's own duplicate
+// acknowledgement, with SACK. Behind held bytes there is silence.
+func (w *worker) ahead(now time.Time, e *entry) {
+	if e.held {
+		return
+	}
+	w.ackClient(now, e, wire.Block{})
+}
+
+// oldBytes takes a segment whose bytes were all seen before.
+func (w *worker) oldBytes(now time.Time, e *entry, seg *wire.Segment, out record.Outcome) (sent bool) {
+	if !e.cli.RcvNxt.LessThan(seg.End()) {
+		w.repeatAck(now, e, out.Dup) // acknowledged already
+		return false
+	}
+	if e.held && !seg.End().LessThan(e.judged+1) {
+		return false // held: silence
+	}
+	return w.repeatOwn(now, e, seg)
+}
+
+// repeatOwn sends the decoy the recorded bytes again that S has sent again.
+func (w *worker) repeatOwn(now time.Time, e *entry, seg *wire.Segment) (sent bool) {
+	if e.dec == nil || e.dec.open != nil {
+		return false
+	}
+	e.dec.own.Again(seg.Seq)
+	return w.pump(now, e, e.dec, false)
+}
+
+// reserve takes what the record has grown by from the budget that all flows
+// share. Without it the flow stays on the decoy, or the switch is off.
+func (w *worker) reserve(now time.Time, e *entry) bool {
+	n := e.rec.Footprint() - e.taken
+	if n <= 0 || w.g.record.Take(n) {
+		e.taken += max(0, n)
+		return true
+	}
+	if e.sw != nil {
+		w.rollBack(now, e, "overflow")
+		return false
+	}
+	w.stay(now, e, rules.Verdict{}, "record_total")
+	return false
+}
+
+// feed gives the decoy what was judged and not held.
+func (w *worker) feed(now time.Time, e *entry) (sent bool) {
+	if e.dec == nil || e.gone {
+		return false
+	}
+	if e.rec != nil {
+		own := &e.dec.own
+		to := tcb.Min(e.judged, e.rec.Next())
+		fin := e.rec.FIN() && to == e.rec.Next()
+		if fin {
+			to--
+		}
+		if n := tcb.Diff(to, own.End()); n > 0 {
+			own.Append(e.rec.Bytes(own.End(), n))
+		}
+		if fin && own.End() == to {
+			own.AppendFIN()
+		}
+		w.release(e)
+	}
+	if e.dec.open != nil {
+		return false
+	}
+	return w.pump(now, e, e.dec, false)
+}
+
+// release drops the record of a flow whose verdict is to stay, once nothing of
+// it lies ahead of a hole: what was SACKed is never dropped.
+func (w *worker) release(e *entry) {
+	if !e.final || e.held || e.sw != nil {
+		return
+	}
+	var room [wire.MaxBlocks]wire.Block
+	if len(e.rec.Blocks(room[:0])) > 0 || e.dec.own.End() != e.rec.Next() {
+		return
+	}
+	w.g.record.Give(e.taken)
+	e.taken, e.rec = 0, nil
+}
+
+// pump sends what a leg's own sender may send now; it reports whether anything
+// went out.
+func (w *worker) pump(now time.Time, e *entry, l *leg, probe bool) (sent bool) {
+	edge := l.srv.SndEdge
+	if probe {
+		edge++
+	}
+	room := l.room()
+	if l.srv.TS {
+		room -= 12
+	}
+	for {
+		seq, payload, fin, ok := l.own.Next(now, edge, room)
+		if !ok {
+			return sent
+		}
+		w.own = wire.Segment{Seq: seq, Payload: payload}
+		if fin {
+			w.own.Flags |= wire.FIN
+		}
+		if seq.Add(tcb.Size(len(payload))) == l.own.End() || fin {
+			w.own.Flags |= wire.PSH
+		}
+		w.fillServing(e, l)
+		w.toServing(l, &w.own)
+		sent = true
+	}
+}
+
+// fillServing completes the segment in w.own toward a leg and notes it there.
+func (w *worker) fillServing(e *entry, l *leg) {
+	l.FillServing(&w.own)
+	if l == e.dec && e.phase == Spliced {
+		// Only bytes below the cut are the decoy's.
+		w.own.Ack = tcb.Min(w.own.Ack, e.cut-tcb.Seq(l.SeqDelta))
+	}
+	l.srv.SndNxt = tcb.Max(l.srv.SndNxt, w.own.End())
+}
+
+// bareToDecoy tells the decoy what S acknowledges, SACKs and offers, at once and
+// without S's bytes.
+func (w *worker) bareToDecoy(e *entry, seg *wire.Segment) {
+	l := e.dec
+	if l.open != nil {
+		return
+	}
+	w.own = wire.Segment{Seq: l.own.Sent()}
+	w.own.Opts.SACK, w.own.Opts.NumSACK = seg.Opts.SACK, seg.Opts.NumSACK
+	w.fillServing(e, l)
+	w.toServing(l, &w.own)
+}
+
+// openVerdict asks the rules before the decoy has spoken, and opens its leg.
+func (w *worker) openVerdict(now time.Time, e *entry) {
+	f := w.facts(now, e)
+	w.g.cfg.Rules.Start(&e.rules, &f)
+	w.judge(now, e)
+	if !e.gone && e.phase == Answering && e.dec == nil {
+		w.openDecoy(now, e)
+	}
+}
+
+// facts is what the rules may know of a flow.
+func (w *worker) facts(now time.Time, e *entry) rules.Facts {
+	f := rules.Facts{
+		Src: e.client, Dst: e.dialled, Decoy: w.g.cfg.Decoys[e.decoy].Name,
+		Packets: e.packets, Age: now.Sub(e.started), Idle: now.Sub(e.spoke),
+	}
+	if e.rec != nil {
+		f.Stream = e.rec.Stream()
+	}
+	f.Bytes, f.Turns, f.Last = len(f.Stream), 0, f.Stream
+	if e.gate == nil {
+		return f
+	}
+	var marks []record.Mark
+	f.Answered, marks, _ = e.gate.Answered()
+	f.Turns = len(marks)
+	if n := len(marks); n > 0 {
+		at := min(marks[n-1].Read, uint64(len(f.Stream)))
+		f.Last = f.Stream[at:]
+	}
+	if len(f.Last) > 0 {
+		f.Turns++
+	}
+	return f
+}
+
+// judge asks the rules about what the client has said so far.
+func (w *worker) judge(now time.Time, e *entry) {
+	if e.final || e.rec == nil {
+		e.judgeAll()
+		return
+	}
+	if e.rules.Exhausted(workPerFlow) && now.Before(e.nextJudge) {
+		return // the bytes wait
+	}
+	f := w.facts(now, e)
+	v := w.g.cfg.Rules.Decide(&e.rules, &f)
+	w.reportLogs(now, e, &v)
+	if v.Action != rules.Wait {
+		w.rule(now, e, v)
+		return
+	}
+	if len(f.Stream) >= w.g.cfg.Limits.Record {
+		w.stay(now, e, v, "record")
+		return
+	}
+	e.judgeAll()
+	e.nextJudge = time.Time{}
+	switch {
+	case w.g.cfg.Rules.Timed(&e.rules):
+		e.nextJudge = now.Add(judgeEvery)
+	case e.rules.Exhausted(workPerFlow):
+		e.nextJudge = now.Add(lateEvery)
+	}
+}
+
+func (e *entry) judgeAll() {
+	if e.rec != nil {
+		e.judged = e.rec.Next()
+	}
+}
+
+func (w *worker) reportLogs(now time.Time, e *entry, v *rules.Verdict) {
+	for _, name := range v.Logged {
+		w.g.seen.Decision(now, e.info(), Decided{Rule: name, Verdict: "log", Offset: v.Offset})
+	}
+}
+
+// rule carries out a verdict.
+func (w *worker) rule(now time.Time, e *entry, v rules.Verdict) {
+	if v.Action == rules.Stay || w.g.cfg.Observe {
+		w.stay(now, e, v, v.Reason)
+		return
+	}
+	e.final = true
+	w.g.seen.Decision(now, e.info(), Decided{v.Rule, v.Action.String(), v.Reason, v.Offset})
+	switch v.Action {
+	case rules.Switch:
+		w.hold(now, e)
+		w.startSwitch(now, e, w.g.backend(v.Backend), v.Rule)
+	case rules.Drop:
+		w.detach(now, e)
+		e.silent = true
+		w.close(now, e, "rule", w.g.cfg.Timeouts.Closing)
+	case rules.Reset:
+		w.sendReset(e, e.cli.SndNxt)
+		w.detach(now, e)
+		e.silent = true
+		w.close(now, e, "rule", w.g.cfg.Timeouts.Closing)
+	}
+}
+
+// stay leaves the flow on the decoy for good.
+func (w *worker) stay(now time.Time, e *entry, v rules.Verdict, reason string) {
+	verdict := "stay"
+	if v.Action != rules.Wait {
+		verdict = v.Action.String()
+	}
+	if !e.final {
+		w.g.seen.Decision(now, e.info(), Decided{v.Rule, verdict, reason, v.Offset})
+	}
+	e.final = true
+	e.nextJudge = time.Time{}
+	e.judgeAll()
+}

@@ -1,0 +1,196 @@
+package redirect
+
+import (
+	"time"
+
+	"sleight/stack/tcb"
+	"sleight/stack/wire"
+)
+
+// closedFor is how long a flow is translated once both FINs are acknowledged.
+const closedFor = 60 * time.Second
+
+func (e *entry) noteClientFIN(end tcb.Seq) {
+	if !e.hasCliFIN {
+		e.cliFIN, e.hasCliFIN = end, true
+	}
+}
+
+func (e *entry) noteServerFIN(end tcb.Seq) {
+	if !e.hasSrvFIN {
+		e.srvFIN, e.hasSrvFIN = end, true
+	}
+}
+
+// finished moves a flow to Closing once both ends have closed and each other's
+// FIN is acknowledged.
+func (w *worker) finished(now time.Time, e *entry) {
+	if e.gone || e.phase == Closing || !e.hasCliFIN || !e.hasSrvFIN {
+		return
+	}
+	if e.cliFINAcked && !e.cli.SndUna.LessThan(e.srvFIN) {
+		w.close(now, e, "fin", closedFor)
+	}
+}
+
+// close moves a flow to Closing: still translated, for a while (RFC 7857,
+// section 2), and the first to be evicted.
+func (w *worker) close(now time.Time, e *entry, why string, wait time.Duration) {
+	if e.phase == Closing {
+		return
+	}
+	if e.sw != nil {
+		w.cancel(now, e)
+	}
+	e.ended = e.phase
+	e.phase, e.why = Closing, why
+	e.closing = now.Add(wait)
+}
+
+// cancel ends a switch because the connection itself ended.
+func (w *worker) cancel(now time.Time, e *entry) {
+	m := e.back.open
+	if m != nil {
+		m.Abort()
+	}
+	w.reportSwitch(now, e, "cancelled", m)
+	w.freeLeg(now, e, e.back)
+	e.back, e.sw, e.held = nil, nil, false
+	if e.gate != nil {
+		e.gate.Release()
+	}
+}
+
+// clientRST passes S's RST on. An exact one ends the flow (RFC 5961, section
+// 3.2); an inexact one changes no state.
+func (w *worker) clientRST(now time.Time, e *entry, seg *wire.Segment) {
+	exact := seg.Seq == e.cli.RcvNxt || seg.Seq == e.cli.RcvMax
+	if e.rec != nil && seg.Seq == e.rec.Next() {
+		exact = true
+	}
+	if !exact && !e.cli.InWindow(seg.Seq, seg.Seq) {
+		w.g.add(unacceptable)
+		return
+	}
+	if !exact && (e.phase == Answering || e.phase == Replaying) {
+		w.repeatAck(now, e, wire.Block{}) // a challenge ACK
+		return
+	}
+	if e.phase == Replaying && e.sw != nil {
+		w.cancel(now, e)
+	}
+	w.passRST(e, seg)
+	if !exact {
+		return
+	}
+	if e.phase == Spliced && e.dec != nil {
+		w.detach(now, e)
+	}
+	w.close(now, e, "reset", w.g.cfg.Timeouts.Closing)
+}
+
+// passRST sends a client's RST to the serving leg. There it has to be exact as
+// well: where S's bytes were held, the leg stands before them.
+func (w *worker) passRST(e *entry, seg *wire.Segment) {
+	l := e.serving()
+	if l == nil || l.open != nil {
+		return
+	}
+	w.own = wire.Segment{Seq: seg.Seq, Ack: seg.Ack, Flags: seg.Flags & (wire.RST | wire.ACK), TTL: seg.TTL, DF: true}
+	if l == e.dec {
+		w.own.Seq = l.own.Sent()
+	}
+	l.Serving(&w.own)
+	w.toServing(l, &w.own)
+}
+
+// servingRST passes a serving leg's RST on to S. A decoy's cancels a switch; one
+// that is not exact changes no state.
+func (w *worker) servingRST(now time.Time, e *entry, l *leg, seg *wire.Segment) {
+	if l == e.dec && e.phase == Spliced {
+		return
+	}
+	exact := seg.Seq == l.srv.RcvNxt || seg.Seq == l.srv.RcvMax
+	if !exact && !l.srv.InWindow(seg.Seq, seg.Seq) {
+		w.g.add(invalidServing)
+		return
+	}
+	if seg.Seq.LessThan(l.Cut - tcb.Seq(l.SeqDelta)) {
+		seg.Seq = l.Cut - tcb.Seq(l.SeqDelta)
+	}
+	if e.sw != nil {
+		w.cancel(now, e)
+	}
+	seg.Payload = seg.Payload[:0]
+	w.relayServing(now, e, l, seg)
+	if exact {
+		w.close(now, e, "reset", w.g.cfg.Timeouts.Closing)
+	}
+}
+
+// sendReset resets S at seq.
+func (w *worker) sendReset(e *entry, seq tcb.Seq) {
+	w.own = wire.Segment{
+		Src: e.dialled, Dst: e.client, TTL: e.profile.TTL, DF: true,
+		Seq: seq, Flags: wire.RST, FlowLabel: w.g.label(e),
+	}
+	w.toClient(e, &w.own)
+}
+
+// clientSYN takes a SYN on a live flow. It begins a new connection only in
+// Closing: after a RST any does, after both FINs one that a host in TIME-WAIT
+// would accept (RFC 9293, section 3.6.1; RFC 6191).
+func (w *worker) clientSYN(now time.Time, e *entry, seg *wire.Segment) (again bool) {
+	switch {
+	case e.phase == Closing && !seg.Flags.Any(wire.ACK|wire.RST|wire.FIN) && e.reusable(seg):
+		w.end(now, e, e.why)
+		return true
+	case e.phase == Spliced && e.back != nil:
+		w.relay(now, e, e.back, seg)
+	default:
+		w.repeatAck(now, e, wire.Block{}) // a challenge ACK (RFC 5961, section 4)
+	}
+	return false
+}
+
+// reusable reports whether a host in TIME-WAIT would take this SYN.
+func (e *entry) reusable(seg *wire.Segment) bool {
+	if e.why != "fin" {
+		return true
+	}
+	if seg.Opts.HasTS && e.cli.TS && tcb.TSLess(e.cli.TSRecent, seg.Opts.TSVal) {
+		return true
+	}
+	return e.cli.RcvMax.LessThan(seg.Seq)
+}
+
+// end takes a flow out of the books.
+func (w *worker) end(now time.Time, e *entry, why string) {
+	if e.gone {
+		return
+	}
+	if e.sw != nil {
+		w.cancel(now, e)
+	}
+	w.detach(now, e)
+	if e.back != nil {
+		w.freeLeg(now, e, e.back)
+	}
+	if e.taken > 0 {
+		w.g.record.Give(e.taken)
+		e.taken = 0
+	}
+	w.g.flows.Remove(e.key)
+	w.g.live.Add(-1)
+	e.gone = true
+	phase := e.phase
+	if phase == Closing {
+		phase = e.ended
+	}
+	w.g.seen.FlowEnd(now, e.info(), Ended{
+		Reason: why, Phase: phase.String(),
+		BytesToServer: e.bytes[tcb.Client], BytesToClient: e.bytes[tcb.Serving],
+		PacketsToServer: e.pkts[tcb.Client], PacketsToClient: e.pkts[tcb.Serving],
+		Age: now.Sub(e.started),
+	})
+}

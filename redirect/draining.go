@@ -1,0 +1,109 @@
+package redirect
+
+import (
+	"time"
+
+	"sleight/redirect/flow"
+	"sleight/stack/tcb"
+	"sleight/stack/wire"
+)
+
+// drainClient gives the decoy, while S has not acknowledged the cut, its part of
+// a client's segment. It reports whether the backend gets one too.
+func (w *worker) drainClient(now time.Time, e *entry, seg *wire.Segment) (toBackend bool) {
+	e.draining = now.Add(w.g.cfg.Timeouts.Drain)
+	if !e.cli.SndUna.LessThan(e.cut) {
+		w.detach(now, e)
+		return true
+	}
+	moved := e.drainEdge.LessThan(e.cli.SndEdge)
+	e.drainEdge = e.cli.SndEdge
+	above := false
+	if d := e.dec; d.open == nil {
+		w.own = wire.Segment{Seq: d.own.Sent()}
+		for _, b := range seg.Opts.Blocks() {
+			if e.cut.LessThan(b.End) {
+				above = true
+			}
+			if b.Start.LessThan(e.cut) {
+				w.own.Opts.AddBlock(wire.Block{Start: b.Start, End: tcb.Min(b.End, e.cut)})
+			}
+		}
+		w.fillServing(e, d)
+		w.toServing(d, &w.own)
+	}
+	return seg.Len() > 0 || above || moved
+}
+
+// belowCut trims a decoy's segment to the cut. Its FIN and RST never pass.
+func (w *worker) belowCut(e *entry, l *leg, seg *wire.Segment) bool {
+	if seg.Flags.Any(wire.RST | wire.SYN) {
+		return false
+	}
+	if seg.Flags.Has(wire.FIN) {
+		seg.Flags &^= wire.FIN
+	}
+	end := e.cut - tcb.Seq(l.SeqDelta)
+	if !seg.Seq.LessThan(end) {
+		return false
+	}
+	if n := tcb.Diff(end, seg.Seq); n < len(seg.Payload) {
+		seg.TrimBack(n)
+	}
+	// Toward S the backend's acknowledgement and window speak.
+	seg.Ack = l.srv.SndUna
+	return len(seg.Payload) > 0
+}
+
+// detach takes the netstack's endpoint away with a RST at exactly its RCV.NXT:
+// nothing comes out. Whatever it might still say has no flow.
+func (w *worker) detach(now time.Time, e *entry) {
+	l := e.dec
+	e.draining = time.Time{}
+	if l == nil {
+		return
+	}
+	if l.open == nil {
+		w.own = wire.Segment{Seq: l.own.Sent(), Flags: wire.RST, TTL: 64}
+		w.own.Src, w.own.Dst = l.ToServer.Src, l.ToServer.Dst
+		w.toServing(l, &w.own)
+	}
+	w.g.flows.Unbind(l.key)
+	e.gate.Forget()
+	e.dec = nil
+}
+
+// decoyLost ends a flow whose decoy would not take the connection.
+func (w *worker) decoyLost(now time.Time, e *entry) {
+	w.sendReset(e, e.cli.SndNxt)
+	w.end(now, e, "reset")
+}
+
+// fromDecoy carries one packet that the netstack has emitted.
+func (w *worker) fromDecoy(now time.Time, n int) {
+	pkt := w.buf[headroom : headroom+n]
+	// The netstack's checksums are our own work: they were never on a wire.
+	if r := wire.Parse(&w.seg, pkt, wire.Offload{CsumValid: true}); r != wire.OK {
+		w.g.add(parsed(r))
+		return
+	}
+	k := flow.Key{Leg: w.seg.Tuple(), Side: tcb.Serving, Door: 0xff}
+	e, ok := w.g.flows.Lookup(k)
+	if !ok {
+		w.g.add(decoyMiss)
+		return
+	}
+	w.with(now, e, func() {
+		if e.dec != nil && e.dec.key == k {
+			w.fromServing(now, e, e.dec, &w.seg)
+		}
+	})
+}
+
+// FromDecoy takes one packet that the decoy has emitted.
+func (g *Gateway) FromDecoy(now time.Time, pkt []byte) {
+	w := g.workers.Get().(*worker)
+	n := copy(w.buf[headroom:], pkt)
+	w.fromDecoy(now, n)
+	g.workers.Put(w)
+}

@@ -1,0 +1,132 @@
+package redirect
+
+import (
+	"net/netip"
+	"sync"
+	"time"
+
+	"sleight/redirect/flow"
+	"sleight/redirect/record"
+	"sleight/redirect/replay"
+	"sleight/redirect/splice"
+	"sleight/rules"
+	"sleight/stack/profile"
+	"sleight/stack/tcb"
+)
+
+// Phase is where a flow stands. The handshake has no flow yet: see front.
+type Phase uint8
+
+const (
+	// Answering: the decoy serves; rules read what the client says.
+	Answering Phase = iota
+	// Replaying: a backend is being brought to the decoy's state; the decoy
+	// still serves, client bytes are held.
+	Replaying
+	// Spliced: the backend serves; the decoy may still drain.
+	Spliced
+	// Closing: reset, or closed by both; translated until its timeout, and
+	// replaced at once by a new SYN.
+	Closing
+)
+
+// String names the phase as events print it.
+func (p Phase) String() string {
+	return [...]string{"answering", "replaying", "spliced", "closing"}[p]
+}
+
+// decoyDoor stands for the netstack where a door's index is asked for.
+const decoyDoor = -1
+
+// entry is one flow. Its lock guards everything in it; whoever holds the lock
+// is its worker.
+type entry struct {
+	mu   sync.Mutex
+	w    *worker // who holds the lock
+	gone bool
+
+	id      uint64
+	key     flow.Key
+	client  netip.AddrPort
+	dialled netip.AddrPort
+	decoy   int
+	profile *profile.Profile
+	phase   Phase
+
+	started   time.Time
+	heard     time.Time // anything from either peer
+	spoke     time.Time // the client's last byte
+	closing   time.Time // when Closing ends
+	nextJudge time.Time // of a rule that looks at time, or of bytes not judged yet
+	repeated  time.Time // the last bare acknowledgement that was repeated
+
+	cli      tcb.Leg
+	paws     uint32 // TS.Recent of the client leg (RFC 7323, section 4.3)
+	tsOffset uint32
+	ipID     uint16
+
+	rec     *record.Record // nil once no rule can ask for it
+	taken   int            // of the record budget, in bytes
+	judged  tcb.Seq        // client bytes before this may go to a serving leg
+	held    bool           // bytes from judged on wait for the end of a switch
+	holding time.Time      // since when
+	final   bool           // the verdict is spoken
+	silent  bool           // verdict drop: what S sends is discarded
+	rules   rules.Flow
+	packets int
+
+	dec  *leg // nil before it is opened and after it was detached
+	back *leg // nil before a switch
+	gate Gate
+	sw   *attempt
+
+	cut      tcb.Seq // once Spliced, in the client leg's numbers
+	draining time.Time
+
+	cliFIN, srvFIN tcb.Seq // after the FIN, in the client leg's numbers
+	hasCliFIN      bool
+	hasSrvFIN      bool
+	cliFINAcked    bool
+	why            string    // flow_end's reason
+	bytes, pkts    [2]uint64 // by the side that they came from
+	srtt, rttvar   time.Duration
+	handshakeTSEcr uint32
+	scheduled      time.Time
+	scaled         bool    // the client leg uses window scales
+	drainEdge      tcb.Seq // S's edge when the backend was last told of it
+	ended          Phase   // what it was before Closing
+}
+
+// leg is a serving leg of a flow.
+type leg struct {
+	splice.Splice
+	srv  tcb.Leg
+	own  tcb.Sender      // bytes that the gateway sends on this leg itself
+	open *replay.Machine // until the leg is ready
+	key  flow.Key
+	door int
+	b    int            // index of the backend
+	nat  netip.AddrPort // of the pool, if it took one
+	mtu  int
+}
+
+// attempt is a switch under way.
+type attempt struct {
+	backend     int
+	rule        string
+	began       time.Time
+	deadline    time.Time
+	written     uint64
+	frozen      bool
+	clientBytes int
+}
+
+// serving is the leg that serves the client now.
+func (e *entry) serving() *leg {
+	if e.phase == Spliced || e.phase == Closing && e.back != nil && e.back.open == nil {
+		return e.back
+	}
+	return e.dec
+}
+
+func (e *entry) info() FlowInfo { return FlowInfo{e.id, e.client, e.dialled} }

@@ -1,0 +1,169 @@
+package redirect
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sleight/redirect/flow"
+	"sleight/redirect/front"
+)
+
+// tick is how often a shard's timers are looked at.
+const tick = 5 * time.Millisecond
+
+// Gateway is one running gateway. Make one with New; drive it with Run, or, in
+// virtual time, with the From methods and Tick.
+type Gateway struct {
+	cfg    Config
+	doors  []Door
+	decoy  Decoy
+	seen   Observer
+	now    func() time.Time
+	flows  *flow.Table[*entry]
+	timers *flow.Timers[*entry]
+	nat    *natPool
+	record *Budget
+	ids    atomic.Uint64
+
+	frontMu sync.Mutex
+	front   *front.Table
+
+	onBackend []atomic.Int64 // live flows of each backend
+	live      atomic.Int64
+	legs      atomic.Uint64 // numbers the decoy's legs
+
+	workers sync.Pool
+	Counters
+}
+
+// New makes a gateway. doors[0] faces the clients; now tells the time.
+func New(cfg Config, doors []Door, decoy Decoy, seen Observer, now func() time.Time) *Gateway {
+	g := &Gateway{
+		cfg: cfg, doors: doors, decoy: decoy, seen: seen, now: now,
+		flows: flow.New[*entry](flow.Config{
+			Max: cfg.Limits.Flows, PerClient: cfg.Limits.FlowsPerClient,
+			PrefixV4: cfg.Limits.PrefixV4, PrefixV6: cfg.Limits.PrefixV6,
+		}),
+		timers: flow.NewTimers[*entry](),
+		nat:    newNATPool(cfg.Pool),
+		record: NewBudget(cfg.Limits.RecordTotal),
+		front: front.New(front.Config{
+			Max: cfg.Limits.HalfOpen, Timeout: cfg.Timeouts.Handshake, Secret: cfg.Secret,
+			MTU: cfg.MTU, Started: cfg.Started,
+		}),
+		onBackend: make([]atomic.Int64, len(cfg.Backends)),
+	}
+	g.workers.New = func() any { return newWorker(g, 0) }
+	return g
+}
+
+// Flows is how many flows live now.
+func (g *Gateway) Flows() int { return int(g.live.Load()) }
+
+// Run reads the doors until ctx ends or a door fails. It returns once every
+// goroutine of its own has; the caller closes doors and decoy when ctx ends,
+// which is what wakes them.
+func (g *Gateway) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	run := func(name string, loop func(context.Context) error) {
+		wg.Add(1)
+		go g.watch(&wg, cancel, ctx, name, loop)
+	}
+	for i, d := range g.doors {
+		for q := range d.Queues() {
+			run(fmt.Sprintf("door %d queue %d", i, q), doorReader{g, i, q}.loop)
+		}
+	}
+	run("decoy", g.drain)
+	run("timers", g.keepTime)
+	wg.Wait()
+	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return nil
+}
+
+// watch runs one loop and ends the gateway if it fails.
+func (g *Gateway) watch(wg *sync.WaitGroup, cancel context.CancelCauseFunc, ctx context.Context, name string, loop func(context.Context) error) {
+	defer wg.Done()
+	err := loop(ctx)
+	if ctx.Err() != nil || err == nil {
+		return
+	}
+	cancel(fmt.Errorf("%s: %w", name, err))
+}
+
+// doorReader carries the packets of one queue of one door.
+type doorReader struct {
+	g           *Gateway
+	door, queue int
+}
+
+func (r doorReader) loop(ctx context.Context) error {
+	w := newWorker(r.g, r.queue)
+	d := r.g.doors[r.door]
+	for {
+		n, err := d.Read(r.queue, w.buf[headroom-VnetHeader:])
+		if err != nil {
+			if errors.Is(err, os.ErrClosed) {
+				return nil
+			}
+			return fmt.Errorf("read: %w", err)
+		}
+		w.fromDoor(r.g.now(), r.door, n)
+	}
+}
+
+// drain carries what the decoy emits.
+func (g *Gateway) drain(ctx context.Context) error {
+	w := newWorker(g, 0)
+	for {
+		n, err := g.decoy.Next(w.buf[headroom:])
+		if err != nil {
+			if errors.Is(err, os.ErrClosed) || errors.Is(err, io.EOF) {
+				return nil
+			}
+			return err
+		}
+		w.fromDecoy(g.now(), n)
+	}
+}
+
+// keepTime drives every machine by its deadline.
+func (g *Gateway) keepTime(ctx context.Context) error {
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	w := newWorker(g, 0)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+			w.tick(g.now())
+		}
+	}
+}
+
+// Tick lets time pass to now.
+func (g *Gateway) Tick(now time.Time) {
+	w := g.workers.Get().(*worker)
+	w.tick(now)
+	g.workers.Put(w)
+}
+
+// Shutdown ends every flow in the books, without a packet to anyone.
+func (g *Gateway) Shutdown(now time.Time) {
+	w := g.workers.Get().(*worker)
+	defer g.workers.Put(w)
+	g.flows.Each(func(e *entry) {
+		w.with(now, e, func() { w.end(now, e, "shutdown") })
+	})
+}

@@ -1,0 +1,155 @@
+package redirect
+
+import (
+	"time"
+
+	"sleight/redirect/flow"
+	"sleight/stack/tcb"
+	"sleight/stack/wire"
+)
+
+// minMTU6 is the least MTU of an IPv6 link (RFC 8200, section 5).
+const minMTU6 = 1280
+
+// notTCP takes a packet of another protocol: ICMP errors that quote a flow are
+// translated; pings and UDP get what the decoy's profile says.
+func (w *worker) notTCP(now time.Time, door int, pkt []byte) {
+	if wire.ParseICMPError(&w.icmp, &w.ip) {
+		if !w.icmpError(now, door, &w.icmp) {
+			w.g.add(icmpDropped)
+		}
+		return
+	}
+	if door != 0 {
+		w.g.add(outbound)
+		return
+	}
+	if !w.g.possibleClient(w.ip.Src) {
+		w.g.add(impossibleSource)
+		return
+	}
+	w.g.add(notTCP)
+	w.probe(now, pkt)
+}
+
+// icmpError translates an error that quotes a flow's segment (RFC 5508, section
+// 4). None ends or refreshes a flow, and none names D2 to S or, behind NAT, S to
+// D2: the quoted addresses are the other leg's, the source is the peer's.
+func (w *worker) icmpError(now time.Time, door int, ic *wire.ICMPError) bool {
+	// The quoted packet went the other way: what it carries as destination is
+	// the leg's peer.
+	k := flow.Key{Leg: tcb.TupleOf(ic.QuoteDst, ic.QuoteSrc), Side: tcb.Client}
+	if door != 0 {
+		k.Side, k.Door = tcb.Serving, uint8(door)
+	}
+	e, ok := w.g.flows.Lookup(k)
+	if !ok {
+		return false
+	}
+	done := false
+	w.with(now, e, func() {
+		if door == 0 {
+			done = w.icmpFromClient(e, ic)
+		} else if e.back != nil && e.back.key == k {
+			done = w.icmpFromBackend(now, e, ic)
+		}
+	})
+	return done
+}
+
+// icmpFromClient passes on an error that came from S's side: it quotes a
+// segment that the serving leg believes to have sent.
+func (w *worker) icmpFromClient(e *entry, ic *wire.ICMPError) bool {
+	l := e.serving()
+	if l == nil || l.open != nil || !inFlight(&e.cli, ic.QuoteSeq) {
+		return false
+	}
+	if ic.TooBig() && !w.clampMTU(e, ic) {
+		return false
+	}
+	ic.QuoteSrc, ic.QuoteDst = l.ToServer.Dst, l.ToServer.Src
+	ic.QuoteSeq -= tcb.Seq(l.SeqDelta)
+	ic.Dst = l.ToServer.Dst.Addr()
+	// A router's own address stays where it says nothing of S.
+	if l.nat.IsValid() && ic.Src == e.client.Addr() || l == e.dec {
+		ic.Src = l.ToServer.Src.Addr()
+	}
+	pkt := wire.BuildICMPError(w.out[headroom:], ic, 64)
+	w.writeLeg(l, w.out, headroom, len(pkt))
+	return true
+}
+
+// clampMTU notes a path MTU of S's and refuses one that no path has.
+func (w *worker) clampMTU(e *entry, ic *wire.ICMPError) bool {
+	head := 40
+	if !ic.Is4() {
+		head = 60
+		ic.MTU = max(ic.MTU, minMTU6)
+	}
+	if int(ic.MTU) < head+minSegment {
+		return false
+	}
+	e.cli.MSS = min(e.cli.MSS, uint16(min(int(ic.MTU)-head, 0xffff)))
+	return true
+}
+
+// minSegment is the least payload and options that a path MTU must leave, in
+// bytes (Linux: min_pmtu of 552 less headers).
+const minSegment = 512
+
+// icmpFromBackend takes an error from a backend's side: a hard one ends a replay
+// that still dials; afterwards S hears of what its host would hear, from D1.
+func (w *worker) icmpFromBackend(now time.Time, e *entry, ic *wire.ICMPError) bool {
+	l := e.back
+	if l.open != nil {
+		if ic.Hard() && ic.QuoteSeq == l.open.Leg.ISS {
+			l.open.Unreachable()
+			w.opened(now, e, l)
+		}
+		return true
+	}
+	if !inFlight(&l.srv, ic.QuoteSeq) {
+		return false
+	}
+	if ic.TooBig() {
+		// The gateway cuts to the way's size itself; S's own path is as it was.
+		head := 60
+		if ic.Is4() {
+			head = 40
+		}
+		if int(ic.MTU) >= head+minSegment {
+			l.srv.MSS = min(l.srv.MSS, uint16(min(int(ic.MTU)-head, 0xffff)))
+			l.own.Again(ic.QuoteSeq)
+			w.pump(now, e, l, false)
+		}
+	}
+	return true
+}
+
+// inFlight reports whether a quoted segment is one that the leg's peer has not
+// acknowledged (RFC 5927, section 4.1).
+func inFlight(l *tcb.Leg, seq tcb.Seq) bool {
+	return !seq.LessThan(l.SndUna) && seq.LessThan(l.SndNxt)
+}
+
+// probe answers a ping or a UDP datagram as the profile's host does, where a
+// decoy matches the address.
+func (w *worker) probe(now time.Time, pkt []byte) {
+	d := w.g.matchAddr(&w.ip)
+	if d < 0 || w.g.cfg.Decoys[d].Kind == Filtered {
+		return
+	}
+	if n := w.g.cfg.Decoys[d].Profile.Answer(w.out[headroom:], &w.ip, pkt); n > 0 {
+		w.write(0, w.out, headroom, n)
+	}
+}
+
+// matchAddr finds the decoy for what has no port of TCP; −1: none.
+func (g *Gateway) matchAddr(p *wire.Packet) int {
+	for i := range g.cfg.Decoys {
+		if g.cfg.Decoys[i].Match.FitsAddr(p.Src, p.Dst) {
+			return i
+		}
+	}
+	return -1
+}

@@ -1,0 +1,169 @@
+package sim
+
+import (
+	"net/netip"
+	"time"
+
+	"sleight/redirect"
+	"sleight/stack/tcb"
+	"sleight/stack/wire"
+)
+
+// Net is S, the gateway and D2, with a wire on each side.
+type Net struct {
+	*World
+	G      *redirect.Gateway
+	Decoy  *Decoy
+	Events Events
+
+	s        map[tcb.Tuple]*Host
+	d2       map[tcb.Tuple]*server
+	listen   func(*wire.Segment) (HostConfig, Service, bool)
+	up, down [2]*Link // [0]: S's wire, [1]: D2's; up: toward the gateway
+}
+
+type server struct {
+	host *Host
+	svc  Service
+	link *Link
+}
+
+// Events keeps what the gateway reports.
+type Events struct {
+	Started, Ended int
+	Decisions      []redirect.Decided
+	Switches       []redirect.Switched
+	Ends           []redirect.Ended
+}
+
+func (e *Events) FlowStart(time.Time, redirect.FlowInfo, redirect.Started) { e.Started++ }
+func (e *Events) Decision(_ time.Time, _ redirect.FlowInfo, d redirect.Decided) {
+	e.Decisions = append(e.Decisions, d)
+}
+func (e *Events) Switch(_ time.Time, _ redirect.FlowInfo, s redirect.Switched) {
+	e.Switches = append(e.Switches, s)
+}
+func (e *Events) FlowEnd(_ time.Time, _ redirect.FlowInfo, d redirect.Ended) {
+	e.Ended++
+	e.Ends = append(e.Ends, d)
+}
+
+// simDoor is a gateway's door onto a wire.
+type simDoor struct{ link *Link }
+
+func (d simDoor) Queues() int                   { return 1 }
+func (d simDoor) Read(int, []byte) (int, error) { select {} }
+func (d simDoor) Write(_ int, b []byte) (int, error) {
+	d.link.Send(b[redirect.VnetHeader:])
+	return len(b), nil
+}
+
+// Config is a network to make.
+type Config struct {
+	Seed      uint64
+	Client    Fault // S's wire
+	Backend   Fault // D2's wire
+	Gateway   redirect.Config
+	NewDecoy  func(redirect.Conn) (HostConfig, Service)
+	NewServer func(syn *wire.Segment) (HostConfig, Service, bool) // false: refuses
+}
+
+// NewNet makes S's and D2's networks around a gateway.
+func NewNet(c Config) *Net {
+	n := &Net{World: NewWorld(c.Seed), s: map[tcb.Tuple]*Host{}, d2: map[tcb.Tuple]*server{}, listen: c.NewServer}
+	n.Decoy = NewDecoy(n.World, c.NewDecoy)
+	n.up[0] = NewLink(n.World, c.Client, func(p []byte) { n.gateway(0, p) })
+	n.up[1] = NewLink(n.World, c.Backend, func(p []byte) { n.gateway(1, p) })
+	n.down[0] = NewLink(n.World, c.Client, n.toS)
+	n.down[1] = NewLink(n.World, c.Backend, n.toD2)
+	c.Gateway.Started = n.Now.Add(-time.Hour)
+	n.G = redirect.New(c.Gateway, []redirect.Door{simDoor{n.down[0]}, simDoor{n.down[1]}}, n.Decoy, &n.Events, func() time.Time { return n.Now })
+	n.Decoy.Attach(n.G)
+	n.Drive(5*time.Millisecond, n.advance)
+	return n
+}
+
+func (n *Net) advance(now time.Time) {
+	n.G.Tick(now)
+	n.Decoy.Advance(now)
+	for _, h := range n.s {
+		h.Advance(now)
+	}
+	for _, s := range n.d2 {
+		s.host.Advance(now)
+	}
+}
+
+func (n *Net) gateway(door int, pkt []byte) {
+	n.G.FromDoor(n.Now, door, append(make([]byte, redirect.VnetHeader), pkt...))
+}
+
+func (n *Net) toS(pkt []byte) {
+	var s wire.Segment
+	if wire.Parse(&s, pkt, wire.Offload{}) != wire.OK {
+		return
+	}
+	if h := n.s[s.Tuple()]; h != nil {
+		h.Segment(n.Now, &s)
+	}
+}
+
+func (n *Net) toD2(pkt []byte) {
+	var s wire.Segment
+	if wire.Parse(&s, pkt, wire.Offload{}) != wire.OK {
+		return
+	}
+	key := s.Tuple()
+	srv := n.d2[key]
+	if srv == nil || srv.host.Reset && s.Flags == wire.SYN {
+		if s.Flags != wire.SYN {
+			return
+		}
+		if srv = n.accept(&s); srv == nil {
+			n.up[1].SendSegment(&wire.Segment{Src: s.Dst, Dst: s.Src, TTL: 64, Flags: wire.RST | wire.ACK, Ack: s.Seq + 1})
+			return
+		}
+		n.d2[key] = srv
+	}
+	srv.host.Segment(n.Now, &s)
+	if srv.host.Open() {
+		srv.svc.Serve(srv.host.Got, func(b []byte) { srv.host.Write(n.Now, b) }, func() { srv.host.Close(n.Now) })
+		if srv.host.PeerFIN {
+			srv.host.Close(n.Now)
+		}
+	}
+}
+
+func (n *Net) accept(syn *wire.Segment) *server {
+	hc, svc, ok := n.listen(syn)
+	if !ok {
+		return nil
+	}
+	hc.Local, hc.Peer = syn.Dst, syn.Src
+	return &server{host: NewHost(hc, n.up[1].SendSegment), svc: svc}
+}
+
+// Dial makes a connection of S's.
+func (n *Net) Dial(src, dst netip.AddrPort, hc HostConfig) *Host {
+	hc.Local, hc.Peer = src, dst
+	h := NewHost(hc, n.up[0].SendSegment)
+	n.s[tcb.TupleOf(dst, src)] = h
+	h.Dial(n.Now)
+	return h
+}
+
+// Server is D2's end of the connection whose client it sees as src; nil: none.
+func (n *Net) Server(src, dst netip.AddrPort) *Host {
+	if s := n.d2[tcb.TupleOf(src, dst)]; s != nil {
+		return s.host
+	}
+	return nil
+}
+
+// Servers are all of D2's ends.
+func (n *Net) Servers() (hs []*Host) {
+	for _, s := range n.d2 {
+		hs = append(hs, s.host)
+	}
+	return hs
+}

@@ -1,0 +1,186 @@
+package redirect
+
+import (
+	"time"
+
+	"sleight/redirect/splice"
+	"sleight/stack/tcb"
+	"sleight/stack/wire"
+)
+
+// keepMax bounds the client's bytes beyond a serving leg's edge that the gateway
+// keeps: the widest gap at a join, a window without scale, and one unit of the
+// largest scale. In bytes.
+const keepMax = 64<<10 + 1<<14
+
+// relay carries a client's segment to the leg that serves it, in place.
+func (w *worker) relay(now time.Time, e *entry, l *leg, seg *wire.Segment) {
+	if l == nil || l.open != nil {
+		w.g.add(noFlow)
+		return
+	}
+	w.heardClient(now, e, l, seg)
+	if e.phase == Spliced && e.dec != nil && !w.drainClient(now, e, seg) {
+		return
+	}
+	if !w.mind(now, e, l, seg) {
+		return
+	}
+	l.srv.SndNxt = tcb.Max(l.srv.SndNxt, seg.End())
+	l.Serving(seg)
+	w.passServing(l, seg)
+}
+
+// heardClient notes a client's segment on the client leg.
+func (w *worker) heardClient(now time.Time, e *entry, l *leg, seg *wire.Segment) {
+	cli := &e.cli
+	cli.HeardAck(seg.Ack, seg.Wnd)
+	if cli.InWindow(seg.Seq, seg.End()) {
+		if seg.Opts.HasTS {
+			cli.HeardTS(seg.Opts.TSVal)
+		}
+		cli.HeardData(seg.End())
+		if seg.Flags.Has(wire.FIN) {
+			e.noteClientFIN(seg.End())
+		}
+	}
+	if len(seg.Payload) > 0 {
+		e.spoke = now
+	}
+	l.HeardClient(now, seg)
+	w.finished(now, e)
+}
+
+// mind takes out of a segment what the gateway sends itself: bytes that it has
+// recorded or kept, and what lies beyond the edge that the serving leg has
+// announced. It reports whether something is left to pass on.
+func (w *worker) mind(now time.Time, e *entry, l *leg, seg *wire.Segment) bool {
+	own := &l.own
+	if !own.Empty() && seg.Seq.LessThan(own.End()) && seg.Len() > 0 {
+		w.repeatKept(now, e, l, seg)
+		over := min(tcb.Diff(own.End(), seg.Seq), len(seg.Payload))
+		seg.TrimFront(over)
+		if seg.Seq != own.End() {
+			seg.Seq = own.End()
+		}
+		if !seg.Seq.LessThan(own.End()) && seg.Flags.Has(wire.FIN) && own.HasFIN() {
+			seg.Flags &^= wire.FIN
+		}
+	}
+	edge := l.srv.SndEdge
+	if seg.Len() == 0 || !edge.LessThan(seg.End()) {
+		return true
+	}
+	return w.keep(now, e, l, seg, max(0, tcb.Diff(edge, seg.Seq)))
+}
+
+// keep holds back what lies beyond the serving leg's edge, n bytes into the
+// segment, and sends it as the edge moves.
+func (w *worker) keep(now time.Time, e *entry, l *leg, seg *wire.Segment, n int) bool {
+	own := &l.own
+	n = min(n, len(seg.Payload))
+	rest, fin := seg.Payload[n:], seg.Flags.Has(wire.FIN)
+	at := seg.Seq.Add(tcb.Size(n))
+	own.Skip(at)
+	if own.End() != at || own.HasFIN() || own.Len()+len(rest) > keepMax {
+		w.g.add(keptFull)
+	} else {
+		own.Append(rest)
+		if fin {
+			own.AppendFIN()
+		}
+		own.Arm(now)
+	}
+	seg.TrimBack(n)
+	return true
+}
+
+// repeatKept answers S's retransmission of bytes that the gateway sends itself.
+// If they lie beyond an edge that has not moved, S is shown the true window
+// (RFC 9293, MUST-34).
+func (w *worker) repeatKept(now time.Time, e *entry, l *leg, seg *wire.Segment) {
+	if !l.own.Start().LessThan(l.srv.SndEdge) && seg.Seq.LessThan(e.cli.RcvMax) {
+		l.TrueWindow = true
+		w.g.add(trueWindow)
+		w.ackClient(now, e, wire.Block{})
+		return
+	}
+	l.own.Again(seg.Seq)
+	w.pump(now, e, l, false)
+}
+
+// fromServing carries a serving leg's segment: to the machine that opens the
+// leg, or to S.
+func (w *worker) fromServing(now time.Time, e *entry, l *leg, seg *wire.Segment) {
+	switch {
+	case l.open != nil:
+		w.opening(now, e, l, seg)
+	case seg.Flags.Has(wire.RST):
+		w.servingRST(now, e, l, seg)
+	case seg.Flags.Has(wire.SYN):
+		w.ackServing(e, l) // acknowledged, never passed on
+	case l == e.dec && e.phase == Spliced && !w.belowCut(e, l, seg):
+	default:
+		w.relayServing(now, e, l, seg)
+	}
+}
+
+// relayServing translates a serving leg's segment toward S, in place.
+func (w *worker) relayServing(now time.Time, e *entry, l *leg, seg *wire.Segment) {
+	w.translated(now, e, l, seg, l.Client(now, seg), w.passClient)
+}
+
+// builtServing does the same for a segment that is not in the worker's buffer.
+func (w *worker) builtServing(now time.Time, e *entry, l *leg, seg *wire.Segment) {
+	w.translated(now, e, l, seg, l.Client(now, seg), w.toClient)
+}
+
+// translated acts on what the splice made of a serving leg's segment.
+func (w *worker) translated(now time.Time, e *entry, l *leg, seg *wire.Segment, out splice.Outcome, send func(*entry, *wire.Segment)) {
+	e.heard = now
+	switch out {
+	case splice.Pass:
+		if seg.Flags.Has(wire.FIN) {
+			e.noteServerFIN(seg.End())
+		}
+		send(e, seg)
+	case splice.Answer:
+		w.g.add(swallowed)
+		w.ackServing(e, l)
+	case splice.Swallow:
+		w.g.add(suppressed)
+	case splice.Invalid:
+		w.g.add(invalidServing)
+		return
+	}
+	w.servingAcked(now, e, l, seg)
+	w.finished(now, e)
+}
+
+// servingAcked moves on what the gateway sends itself on this leg.
+func (w *worker) servingAcked(now time.Time, e *entry, l *leg, seg *wire.Segment) {
+	if e.gone {
+		return
+	}
+	if e.hasCliFIN && !l.srv.SndUna.LessThan(e.cliFIN) {
+		e.cliFINAcked = true
+	}
+	if l.own.Empty() {
+		return
+	}
+	l.own.Ack(now, l.srv.SndUna, seg.Len() == 0)
+	if l.own.Empty() {
+		l.TrueWindow = false
+	}
+	w.pump(now, e, l, false)
+	if l == e.dec && e.rec != nil {
+		w.release(e)
+	}
+}
+
+// ackServing acknowledges to a serving leg what S has acknowledged.
+func (w *worker) ackServing(e *entry, l *leg) {
+	w.own = wire.Segment{Seq: l.srv.SndNxt}
+	w.fillServing(e, l)
+	w.toServing(l, &w.own)
+}

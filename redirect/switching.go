@@ -1,0 +1,396 @@
+package redirect
+
+import (
+	"net/netip"
+	"time"
+
+	"sleight/redirect/flow"
+	"sleight/redirect/record"
+	"sleight/redirect/replay"
+	"sleight/stack/tcb"
+	"sleight/stack/wire"
+)
+
+// hold keeps the client's bytes from judged on from every serving leg, and
+// unacknowledged: S stays responsible for them, so a roll-back is free.
+func (w *worker) hold(now time.Time, e *entry) {
+	e.held, e.holding = true, now
+	e.nextJudge = now.Add(max(holdAck, 2*e.srtt))
+}
+
+// holdMore bounds what is held; beyond it the bytes are dropped, and S sends
+// them again.
+func (w *worker) holdMore(now time.Time, e *entry) {
+	if tcb.Diff(e.rec.Next(), e.judged) > w.g.cfg.Limits.Held {
+		w.g.add(heldFull)
+	}
+}
+
+// ackHeld acknowledges, in the decoy's name, bytes that have been held so long
+// that S would soon probe. They are the flow's own then: a commit replays them,
+// a roll-back delivers them to the decoy.
+func (w *worker) ackHeld(now time.Time, e *entry) {
+	e.nextJudge = time.Time{}
+	if !e.held || e.rec == nil {
+		return
+	}
+	to := e.rec.Next()
+	if e.rec.FIN() {
+		to--
+	}
+	if to = tcb.Min(to, e.cli.RcvEdge); e.cli.RcvNxt.LessThan(to) {
+		e.cli.RcvNxt = to
+		w.ackClient(now, e, wire.Block{})
+	}
+}
+
+// startSwitch begins to move the flow to a backend. The backend's key is taken
+// before the first SYN, or a challenge ACK would go into another flow.
+func (w *worker) startSwitch(now time.Time, e *entry, b int, rule string) {
+	g := w.g
+	dc := &g.cfg.Decoys[e.decoy]
+	e.sw = &attempt{backend: b, rule: rule, began: now, deadline: now.Add(dc.Timeout)}
+	if e.hasSrvFIN || e.gate != nil && e.gate.Closed() {
+		w.rollBack(now, e, "cancelled")
+		return
+	}
+	l, result := w.backendLeg(e, b)
+	if l == nil {
+		w.rollBack(now, e, result)
+		return
+	}
+	e.back, e.phase = l, Replaying
+	if e.gate == nil {
+		w.replay(now, e, 0) // the decoy has not been opened: it has said nothing
+		return
+	}
+	written, frozen := e.gate.Freeze(dc.Quiet, func(n uint64) { g.frozen(e, n) })
+	if frozen {
+		w.replay(now, e, written)
+	}
+}
+
+// frozen is told by the service's goroutine that the answer under way is whole.
+func (g *Gateway) frozen(e *entry, written uint64) {
+	w := g.workers.Get().(*worker)
+	defer g.workers.Put(w)
+	now := g.now()
+	w.with(now, e, func() {
+		if e.phase == Replaying && e.sw != nil && !e.sw.frozen {
+			w.replay(now, e, written)
+		}
+	})
+}
+
+// backendLeg prepares the leg to a backend and takes its key.
+func (w *worker) backendLeg(e *entry, b int) (l *leg, result string) {
+	g := w.g
+	bc := &g.cfg.Backends[b]
+	addr := bc.V6
+	if e.dialled.Addr().Is4() {
+		addr = bc.V4
+	}
+	if !addr.IsValid() && bc.Mode != Keep {
+		return nil, "refused"
+	}
+	if n := g.onBackend[b].Add(1); bc.MaxFlows > 0 && n > int64(bc.MaxFlows) {
+		g.onBackend[b].Add(-1)
+		return nil, "refused"
+	}
+	src, dst := e.client, e.dialled
+	if bc.Mode != Keep {
+		dst = netip.AddrPortFrom(addr, bc.port(dst.Port()))
+	}
+	l = w.newLeg(e, src, dst)
+	l.door, l.b, l.mtu = bc.Door, b, bc.MTU
+	if !w.takeKey(e, l, bc.Mode == NAT) {
+		g.onBackend[b].Add(-1)
+		return nil, "collision"
+	}
+	return l, ""
+}
+
+// port maps the port that S dialled to the backend's.
+func (b *Backend) port(dialled uint16) uint16 {
+	if p, ok := b.Ports[dialled]; ok {
+		return p
+	}
+	return dialled
+}
+
+// takeKey binds the leg's key, with an address of the pool in NAT mode.
+func (w *worker) takeKey(e *entry, l *leg, nat bool) bool {
+	bind := func() bool {
+		l.key = flow.Key{
+			Leg: tcb.TupleOf(l.ToServer.Dst, l.ToServer.Src), Side: tcb.Serving, Door: uint8(l.door),
+		}
+		return w.g.flows.Bind(l.key, e)
+	}
+	if !nat {
+		return bind()
+	}
+	for range natTries {
+		src, ok := w.g.nat.take(l.ToServer.Dst.Addr().Is4(), w.g.now())
+		if !ok {
+			return false
+		}
+		l.ToServer.Src, l.nat = src, src
+		if bind() {
+			return true
+		}
+	}
+	return false
+}
+
+// replay starts the replay, once the decoy has stopped at written bytes.
+func (w *worker) replay(now time.Time, e *entry, written uint64) {
+	g := w.g
+	dc := &g.cfg.Decoys[e.decoy]
+	e.sw.written, e.sw.frozen = written, true
+	var answered []byte
+	var marks []record.Mark
+	overflow := false
+	if e.gate != nil {
+		answered, marks, overflow = e.gate.Answered()
+	}
+	if overflow || e.rec == nil {
+		w.rollBack(now, e, "overflow")
+		return
+	}
+	said := e.rec.Stream()[:e.rec.Offset(e.judgedBytes())]
+	closed, open := record.Turns(said, answered[:written], marks)
+	turns := make([]replay.Turn, len(closed))
+	for i, t := range closed {
+		turns[i] = replay.Turn(t)
+	}
+	e.sw.clientBytes = len(said)
+	cut := e.cli.ISS + 1 + tcb.Seq(written)
+	l := e.back
+	l.open = replay.New(replay.Config{
+		Src: l.ToServer.Src, Dst: l.ToServer.Dst, ISS: e.cli.IRS,
+		Offer: e.offer(w.mss(e, l)), TSVal: e.cli.TSRecent, TTL: 64, FlowLabel: l.ToServer.FlowLabel,
+		Turns: turns, Open: open, FIN: e.rec.FIN() && e.judged == e.rec.Next(),
+		Mode: dc.Compare, Except: dc.Except, Framer: dc.Framer, Quiet: dc.Quiet,
+		Room: tcb.Diff(e.cli.SndEdge, cut), Guess: guess,
+	}, func(seg *wire.Segment) { e.w.toServing(l, seg) })
+	l.open.Start(now)
+}
+
+// guess is how much a backend may send where nobody knows how long its answer
+// is, in bytes: one window that no scale is needed for.
+const guess = 64 << 10
+
+// judgedBytes is where the client's bytes end that are not held.
+func (e *entry) judgedBytes() tcb.Seq {
+	if e.rec.FIN() && e.judged == e.rec.Next() {
+		return e.judged - 1
+	}
+	return e.judged
+}
+
+// mss is what the SYN to a backend offers: the client's own, within the way to
+// the backend, so that no router there ever has to say who it is.
+func (w *worker) mss(e *entry, l *leg) uint16 {
+	mss := int(e.cli.MSS)
+	mtu := w.g.cfg.MTU
+	if l.mtu > 0 {
+		mtu = min(mtu, l.mtu)
+	}
+	head := 60
+	if e.dialled.Addr().Is4() {
+		head = 40
+	}
+	if mtu > 0 {
+		mss = min(mss, mtu-head)
+	}
+	return uint16(mss)
+}
+
+// opening gives a serving leg's segment to the machine that opens it.
+func (w *worker) opening(now time.Time, e *entry, l *leg, seg *wire.Segment) {
+	l.open.Segment(now, seg)
+	w.opened(now, e, l)
+}
+
+// opened acts on where a leg's machine stands.
+func (w *worker) opened(now time.Time, e *entry, l *leg) {
+	switch l.open.State() {
+	case replay.Done:
+		if l == e.dec {
+			w.decoyReady(now, e)
+			return
+		}
+		w.commit(now, e)
+	case replay.Failed:
+		if l == e.dec {
+			w.decoyLost(now, e)
+			return
+		}
+		w.rollBack(now, e, resultNames[l.open.Result()])
+	}
+}
+
+var resultNames = map[replay.Result]string{
+	replay.Refused: "refused", replay.Reset: "reset",
+	replay.Timeout: "timeout", replay.Mismatch: "mismatch",
+}
+
+// commit makes the backend the serving leg: the held bytes go to it, what it has
+// said beyond the record goes to S, and the decoy is drained.
+func (w *worker) commit(now time.Time, e *entry) {
+	l, m := e.back, e.back.open
+	e.cut = e.cli.ISS + 1 + tcb.Seq(e.sw.written)
+	l.open = nil
+	l.srv = m.Leg
+	l.SeqDelta = uint32(e.cut - m.Swallowed())
+	l.TSDelta = w.g.clock(e, now) - l.srv.TSRecent
+	l.Cut = e.cut
+	if e.dec != nil {
+		l.Echo.SRTT, l.Echo.RTTVar = e.dec.Echo.SRTT, e.dec.Echo.RTTVar
+	}
+	l.own.Init(l.srv.SndNxt)
+	w.giveHeld(e, l)
+	e.phase, e.held = Spliced, false
+	w.reportSwitch(now, e, "ok", m)
+	if e.gate != nil {
+		e.gate.Discard()
+	}
+	e.sw = nil
+	e.nextJudge = time.Time{}
+	w.g.record.Give(e.taken)
+	rec := e.rec
+	e.taken, e.rec = 0, nil
+	w.pump(now, e, l, false)
+	w.passAhead(e, l, rec)
+	w.passTail(now, e, m)
+	if e.gone {
+		return
+	}
+	if e.cli.SndUna.LessThan(e.cut) {
+		e.draining = now.Add(w.g.cfg.Timeouts.Drain)
+		return
+	}
+	w.detach(now, e)
+}
+
+// giveHeld hands the recorded bytes that no serving leg has seen to a leg's own
+// sender: they are sent as recorded, never as the segments that brought them.
+func (w *worker) giveHeld(e *entry, l *leg) {
+	end := e.rec.Next()
+	fin := e.rec.FIN()
+	if fin {
+		end--
+	}
+	if n := tcb.Diff(end, l.own.End()); n > 0 {
+		l.own.Append(e.rec.Bytes(l.own.End(), n))
+	}
+	if fin && l.own.End() == end {
+		l.own.AppendFIN()
+	}
+}
+
+// passAhead sends the backend what lies ahead of a hole: S may have been told by
+// SACK that it came, and what was SACKed is never dropped.
+func (w *worker) passAhead(e *entry, l *leg, rec *record.Record) {
+	rec.Pieces(func(seq tcb.Seq, data []byte) {
+		for len(data) > 0 && seq.LessThan(l.srv.SndEdge) {
+			n := min(len(data), l.room()-12, tcb.Diff(l.srv.SndEdge, seq))
+			w.own = wire.Segment{Seq: seq, Payload: data[:n]}
+			w.fillServing(e, l)
+			w.toServing(l, &w.own)
+			seq, data = seq.Add(tcb.Size(n)), data[n:]
+		}
+	})
+}
+
+// passTail sends S what the backend has said beyond the record. What S has no
+// room for now the backend sends again: it was not acknowledged.
+func (w *worker) passTail(now time.Time, e *entry, m *replay.Machine) {
+	l := e.back
+	seq, data, fin := m.Swallowed(), m.Tail(), m.TailFIN()
+	for len(data) > 0 || fin {
+		n := min(len(data), int(e.cli.MSS)-12, max(0, tcb.Diff(e.cli.SndEdge, seq+tcb.Seq(l.SeqDelta))))
+		if n == 0 && len(data) > 0 {
+			return
+		}
+		w.seg = wire.Segment{
+			Seq: seq, Flags: wire.ACK | wire.PSH, Ack: l.srv.SndUna, DF: true,
+			Wnd: uint16(tcb.Diff(l.srv.SndEdge, l.srv.SndUna) >> l.srv.SndShift), Payload: data[:n],
+		}
+		if fin && n == len(data) {
+			w.seg.Flags |= wire.FIN
+			fin = false
+		}
+		w.seg.Opts.HasTS, w.seg.Opts.TSVal, w.seg.Opts.TSEcr = l.srv.TS, l.srv.TSRecent, e.cli.TSRecent
+		w.builtServing(now, e, l, &w.seg)
+		seq, data = seq.Add(tcb.Size(n)), data[n:]
+		if e.gone {
+			return
+		}
+	}
+}
+
+// rollBack ends a switch that did not come off: the flow is the decoy's, as it
+// always was for S. The verdict is to stay, or a stream rule that stays true
+// would replay for ever.
+func (w *worker) rollBack(now time.Time, e *entry, result string) {
+	var m *replay.Machine
+	if e.back != nil {
+		if m = e.back.open; m != nil && m.Result() != replay.Refused && m.Result() != replay.Reset {
+			m.Abort()
+		}
+		w.freeLeg(now, e, e.back)
+	}
+	w.reportSwitch(now, e, result, m)
+	e.back, e.sw = nil, nil
+	e.phase, e.held, e.final = Answering, false, true
+	e.nextJudge = time.Time{}
+	e.judgeAll()
+	if e.gate != nil {
+		e.gate.Release()
+	}
+	if e.dec == nil {
+		w.openDecoy(now, e)
+	}
+	w.feed(now, e)
+}
+
+// freeLeg gives up a backend leg's key and its share of the backend.
+func (w *worker) freeLeg(now time.Time, e *entry, l *leg) {
+	w.g.flows.Unbind(l.key)
+	w.g.onBackend[l.b].Add(-1)
+	if l.nat.IsValid() {
+		w.g.nat.give(l.nat, now)
+	}
+}
+
+func (w *worker) reportSwitch(now time.Time, e *entry, result string, m *replay.Machine) {
+	s := Switched{
+		Backend: w.g.cfg.Backends[e.sw.backend].Name, Result: result,
+		ClientBytes: e.sw.clientBytes, DecoyBytes: int(e.sw.written),
+		Duration: now.Sub(e.sw.began), Turn: -1, Offset: -1,
+	}
+	if e.back != nil {
+		s.Addr = e.back.ToServer.Dst
+		s.Leg = [2]netip.AddrPort{e.back.ToServer.Src, e.back.ToServer.Dst}
+	}
+	if m != nil {
+		s.Executed = m.Executed()
+		if m.Result() == replay.Mismatch {
+			s.Turn, s.Offset = m.Mismatch().Turn, m.Mismatch().Offset
+			s.Decoy, s.Peer = m.Mismatch().Decoy, m.Mismatch().Peer
+		}
+	}
+	w.g.seen.Switch(now, e.info(), s)
+}
+
+// backend finds a backend by its name; the configuration's check has made sure
+// that there is one.
+func (g *Gateway) backend(name string) int {
+	for i := range g.cfg.Backends {
+		if g.cfg.Backends[i].Name == name {
+			return i
+		}
+	}
+	return 0
+}

@@ -1,0 +1,138 @@
+package redirect
+
+import (
+	"time"
+
+	"sleight/rules"
+	"sleight/stack/wire"
+)
+
+// tick drives every machine whose time has come.
+func (w *worker) tick(now time.Time) {
+	g := w.g
+	g.frontMu.Lock()
+	g.front.Advance(now, w.sendFront)
+	g.frontMu.Unlock()
+	w.due = g.timers.Due(now, w.due[:0])
+	for _, e := range w.due {
+		w.with(now, e, func() {
+			e.scheduled = time.Time{}
+			w.advance(now, e)
+		})
+	}
+}
+
+func (w *worker) sendFront(seg *wire.Segment) {
+	pkt := wire.Build(w.out[headroom:], seg)
+	w.write(0, w.out, headroom, len(pkt))
+}
+
+// deadline is when the flow wants to be looked at next.
+func (w *worker) deadline(e *entry) time.Time {
+	t := w.g.cfg.Timeouts
+	d := e.heard.Add(t.Established)
+	sooner := func(at time.Time) {
+		if !at.IsZero() && at.Before(d) {
+			d = at
+		}
+	}
+	if e.phase == Closing {
+		sooner(e.closing)
+	} else if e.hasCliFIN || e.hasSrvFIN {
+		sooner(e.heard.Add(t.Closing))
+	}
+	if !e.final {
+		sooner(e.started.Add(t.Answering))
+	}
+	sooner(e.nextJudge)
+	sooner(e.draining)
+	if e.sw != nil {
+		sooner(e.sw.deadline)
+	}
+	for _, l := range [...]*leg{e.dec, e.back} {
+		switch {
+		case l == nil:
+		case l.open != nil:
+			sooner(l.open.Deadline())
+		default:
+			sooner(l.own.Deadline())
+		}
+	}
+	return d
+}
+
+// schedule asks to be woken at the flow's deadline, unless an earlier waking is
+// on its way already.
+func (w *worker) schedule(e *entry) {
+	d := w.deadline(e)
+	if !e.scheduled.IsZero() && !d.Before(e.scheduled) {
+		return
+	}
+	e.scheduled = d
+	w.g.timers.Schedule(e, d)
+}
+
+// advance lets the flow's time pass.
+func (w *worker) advance(now time.Time, e *entry) {
+	t := w.g.cfg.Timeouts
+	past := func(at time.Time) bool { return !at.IsZero() && !now.Before(at) }
+	switch {
+	case e.phase == Closing && past(e.closing):
+		w.end(now, e, e.why)
+		return
+	case past(e.heard.Add(t.Established)), e.phase != Closing && (e.hasCliFIN || e.hasSrvFIN) && past(e.heard.Add(t.Closing)):
+		w.end(now, e, "idle")
+		return
+	case past(e.draining):
+		w.drained(now, e)
+		return
+	}
+	if e.sw != nil && past(e.sw.deadline) {
+		w.rollBack(now, e, "timeout")
+	}
+	if !e.final && past(e.started.Add(t.Answering)) {
+		w.stay(now, e, rules.Verdict{}, "answering")
+		w.feed(now, e)
+	}
+	if past(e.nextJudge) {
+		w.later(now, e)
+	}
+	for _, l := range [...]*leg{e.dec, e.back} {
+		if l != nil && !e.gone {
+			w.advanceLeg(now, e, l)
+		}
+	}
+}
+
+// later judges again by time, or acknowledges what has been held for long.
+func (w *worker) later(now time.Time, e *entry) {
+	if e.held {
+		w.ackHeld(now, e)
+		return
+	}
+	w.judge(now, e)
+	w.feed(now, e)
+}
+
+func (w *worker) advanceLeg(now time.Time, e *entry, l *leg) {
+	if l.open != nil {
+		l.open.Advance(now)
+		w.opened(now, e, l)
+		return
+	}
+	if fire, probe := l.own.Timeout(now, l.srv.SndEdge); fire {
+		w.pump(now, e, l, probe)
+	}
+}
+
+// drained ends a flow whose client has not acknowledged the decoy's last bytes
+// in time.
+func (w *worker) drained(now time.Time, e *entry) {
+	if l := e.back; l != nil && l.open == nil {
+		w.own = wire.Segment{Seq: l.srv.SndNxt, Flags: wire.RST, DF: true}
+		l.Serving(&w.own)
+		w.toServing(l, &w.own)
+	}
+	w.sendReset(e, e.cli.SndNxt)
+	w.end(now, e, "drain")
+}

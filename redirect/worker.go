@@ -1,0 +1,138 @@
+package redirect
+
+import (
+	"time"
+
+	"sleight/stack/tcb"
+	"sleight/stack/wire"
+)
+
+const (
+	// headroom is what a packet's buffer leaves before the packet: the
+	// virtio_net_hdr and longer headers.
+	headroom = VnetHeader + wire.MaxHeader
+	bufSize  = headroom + 65536
+)
+
+// worker is a goroutine's own room: nothing on a packet's way is allocated.
+type worker struct {
+	g     *Gateway
+	queue int
+	buf   []byte // the packet that was read, from headroom on
+	out   []byte // for packets that are built
+	seg   wire.Segment
+	own   wire.Segment // for segments of the gateway's own
+	ip    wire.Packet
+	icmp  wire.ICMPError
+	due   []*entry
+}
+
+func newWorker(g *Gateway, queue int) *worker {
+	return &worker{g: g, queue: queue, buf: make([]byte, bufSize), out: make([]byte, bufSize)}
+}
+
+// with runs f under the flow's lock and sets the flow's next deadline.
+func (w *worker) with(now time.Time, e *entry, f func()) {
+	w.lock(e)
+	if !e.gone {
+		f()
+	}
+	w.unlock(now, e)
+}
+
+func (w *worker) lock(e *entry) {
+	e.mu.Lock()
+	e.w = w
+}
+
+func (w *worker) unlock(now time.Time, e *entry) {
+	if !e.gone {
+		w.schedule(e)
+	}
+	e.w = nil
+	e.mu.Unlock()
+}
+
+// toClient sends a segment of the gateway's own to S.
+func (w *worker) toClient(e *entry, seg *wire.Segment) {
+	pkt := wire.Build(w.out[headroom:], seg)
+	w.write(0, w.out, headroom, len(pkt))
+	e.count(tcb.Serving, len(seg.Payload))
+}
+
+// toServing sends a segment of the gateway's own to a serving leg.
+func (w *worker) toServing(l *leg, seg *wire.Segment) {
+	pkt := wire.Build(w.out[headroom:], seg)
+	w.writeLeg(l, w.out, headroom, len(pkt))
+}
+
+// passClient sends the translated segment in the worker's buffer to S, cut anew
+// where options of the client leg have made it too long.
+func (w *worker) passClient(e *entry, seg *wire.Segment) {
+	room := int(e.cli.MSS) - seg.Opts.Size(false)
+	e.count(tcb.Serving, len(seg.Payload))
+	if len(seg.Payload) <= room || room <= 0 {
+		at := wire.Rewrite(w.buf, seg)
+		w.write(0, w.buf, at, seg.HeaderSize()+len(seg.Payload))
+		return
+	}
+	w.cut(seg, room, func(piece *wire.Segment) {
+		if piece != seg {
+			piece.ID = e.ipID
+			e.ipID++
+		}
+		pkt := wire.Build(w.out[headroom:], piece)
+		w.write(0, w.out, headroom, len(pkt))
+	})
+}
+
+// passServing sends the translated segment in the worker's buffer to a serving
+// leg, cut anew where the leg's MSS is smaller than the client leg's.
+func (w *worker) passServing(l *leg, seg *wire.Segment) {
+	room := l.room() - seg.Opts.Size(false)
+	if len(seg.Payload) <= room || room <= 0 {
+		at := wire.Rewrite(w.buf, seg)
+		w.writeLeg(l, w.buf, at, seg.HeaderSize()+len(seg.Payload))
+		return
+	}
+	w.cut(seg, room, func(piece *wire.Segment) { w.toServing(l, piece) })
+}
+
+// room is the most payload and options in a segment to this leg, in bytes.
+func (l *leg) room() int { return int(l.srv.MSS) }
+
+// cut splits a segment into pieces of at most room bytes. FIN and PSH stay with
+// the last one, the urgent pointer with the piece that it points into.
+func (w *worker) cut(seg *wire.Segment, room int, send func(*wire.Segment)) {
+	rest := *seg
+	for len(rest.Payload) > room {
+		piece := rest
+		piece.TrimBack(room)
+		send(&piece)
+		rest.TrimFront(room)
+	}
+	send(&rest)
+}
+
+// writeLeg writes a packet that stands at buf[at:at+n] to a serving leg.
+func (w *worker) writeLeg(l *leg, buf []byte, at, n int) {
+	if l.door == decoyDoor {
+		w.g.decoy.Inject(buf[at : at+n])
+		return
+	}
+	w.write(l.door, buf, at, n)
+}
+
+// write puts an empty virtio_net_hdr before the packet and hands it to a door.
+func (w *worker) write(door int, buf []byte, at, n int) {
+	b := buf[at-VnetHeader : at+n]
+	clear(b[:VnetHeader])
+	if _, err := w.g.doors[door].Write(w.queue%w.g.doors[door].Queues(), b); err != nil {
+		w.g.add(writeFailed)
+	}
+}
+
+func (e *entry) count(from tcb.Side, bytes int) {
+	e.pkts[from]++
+	e.bytes[from] += uint64(bytes)
+}
