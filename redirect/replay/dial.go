@@ -54,7 +54,7 @@ func (m *Machine) dialled(now time.Time, seg *wire.Segment) {
 func (m *Machine) opened(now time.Time, seg *wire.Segment) {
 	m.synDue = time.Time{}
 	l, o := &m.Leg, &seg.Opts
-	l.IRS, l.RcvNxt, l.RcvMax = seg.Seq, seg.Seq+1, seg.Seq+1
+	l.IRS, l.RcvNxt, l.RcvMax, l.RcvEdge = seg.Seq, seg.Seq+1, seg.Seq+1, seg.Seq+1
 	l.SndUna, l.SndEdge = seg.Ack, seg.Ack.Add(tcb.Size(seg.Wnd))
 	l.MSS = 536 // RFC 9293, MUST-15
 	if !seg.Is4() {

@@ -169,6 +169,9 @@ func (h *Host) send(now time.Time, s *wire.Segment) {
 	if h.sack {
 		for i := len(h.pieces) - 1; i >= 0; i-- {
 			p := h.pieces[i]
+			if len(p.data) == 0 {
+				continue
+			}
 			s.Opts.AddBlock(wire.Block{Start: p.seq, End: p.seq.Add(tcb.Size(len(p.data)))})
 		}
 	}
