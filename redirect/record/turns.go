@@ -2,7 +2,7 @@ package record
 
 // Mark says that the decoy, once it had read Read bytes of the client's, had
 // written up to Written bytes.
-type Mark struct{ Read, Written uint64 }
+type Mark = struct{ Read, Written uint64 }
 
 // Turn is what the client said and what the decoy answered to it.
 type Turn struct{ Client, Answer []byte }

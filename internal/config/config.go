@@ -1,0 +1,164 @@
+// Package config reads, defaults and checks the configuration. Every mistake is
+// reported at once, each with its file, line and column and what to do.
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// Error is one mistake.
+type Error struct {
+	File         string
+	Line, Column int
+	Msg          string
+}
+
+// Error is file:line:column: what, and what to do.
+func (e *Error) Error() string { return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Column, e.Msg) }
+
+// Config is the whole configuration, with defaults filled in.
+type Config struct {
+	File     string
+	Observe  bool
+	Sensor   string
+	TUN      TUN
+	Routing  Routing
+	Routes   []netip.Prefix // claimed prefixes
+	Pool     []netip.Prefix // nat.pool
+	Decoys   []Decoy
+	Default  Default
+	Backends []Backend
+	Rules    []Rule
+	Limits   Limits
+	Timeouts Timeouts
+	Events   string // file; "-": standard output
+	Log      Log
+	StateDir string
+}
+
+// TUN is the devices'.
+type TUN struct {
+	Name    string
+	MTU     int // bytes
+	Queues  int // 0: one for each CPU
+	Offload bool
+}
+
+// Routing says who sets up routes: manage, check or off.
+type Routing struct {
+	Setup           string
+	Table, Priority int
+}
+
+// Match is a decoy's or rule's; what is empty matches anything.
+type Match struct {
+	Dst, Src []netip.Prefix
+	Ports    []Ports
+}
+
+// Ports is an inclusive range.
+type Ports struct{ First, Last uint16 }
+
+// Decoy is one entry of decoys.
+type Decoy struct {
+	Name    string
+	Match   Match
+	Service Service
+	Replay  Replay
+}
+
+// Service is a decoy's; the fields are those of its type.
+type Service struct {
+	Type           string
+	Banner         []byte
+	Close          bool
+	Turns          []Turn
+	Otherwise      []byte
+	Server         string
+	Pages          []Page
+	Address        string
+	ConnectTimeout time.Duration
+	ProxyProtocol  string
+}
+
+// Turn is one of a script's.
+type Turn struct {
+	Expect string
+	Send   []byte
+	Delay  time.Duration
+}
+
+// Page is one of an http service's.
+type Page struct {
+	Path    string
+	Status  int
+	Headers [][2]string
+	Body    []byte
+}
+
+// Replay is how a switch compares.
+type Replay struct {
+	Timeout time.Duration
+	Compare string
+	Quiet   time.Duration
+	Except  []string
+	Frame   string
+}
+
+// Default is done with what no decoy matches: drop or reset.
+type Default struct{ TCP, UDP, ICMP string }
+
+// Backend is one real host.
+type Backend struct {
+	Name     string
+	V4, V6   netip.Addr
+	Mode     string // keep, client or nat
+	Ports    map[uint16]uint16
+	Device   string
+	MaxFlows int // 0: no limit
+}
+
+// Rule is one entry of rules. Line and Column say where its expression begins.
+type Rule struct {
+	Name         string
+	Match        Match
+	When         string
+	Action       string
+	Backend      string
+	Line, Column int
+}
+
+// Limits bound what peers can grow; sizes in bytes.
+type Limits struct {
+	Flows, FlowsPerClient, PrefixV4, PrefixV6, HalfOpen int
+	Record, DecoyRecord, RecordTotal, Held              int
+}
+
+// Timeouts end what stands still.
+type Timeouts struct{ Handshake, Answering, Established, Closing, Drain time.Duration }
+
+// Log is standard error's.
+type Log struct{ Level, Format string }
+
+// Default values of everything that has one.
+func defaults() *Config {
+	return &Config{
+		TUN:     TUN{Name: "sleight", MTU: 1500, Offload: true},
+		Routing: Routing{Setup: "manage", Table: 5391, Priority: 5390},
+		Default: Default{"drop", "drop", "drop"},
+		Limits: Limits{
+			Flows: 262144, FlowsPerClient: 1024, PrefixV4: 32, PrefixV6: 64, HalfOpen: 65536,
+			Record: 64 << 10, DecoyRecord: 1 << 20, RecordTotal: 256 << 20, Held: 256 << 10,
+		},
+		Timeouts: Timeouts{10 * time.Second, 2 * time.Minute, 2*time.Hour + 4*time.Minute, 4 * time.Minute, 30 * time.Second},
+		Events:   "-",
+		Log:      Log{"info", "text"},
+		StateDir: "/run/sleight",
+	}
+}
+
+func defaultReplay() Replay {
+	return Replay{Timeout: 2 * time.Second, Compare: "auto", Quiet: 50 * time.Millisecond}
+}
