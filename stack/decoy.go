@@ -36,8 +36,9 @@ const (
 	// receiveBuffer makes the first window 65,535 bytes, of which a Linux host
 	// shows 65,160; half of the buffer is the netstack's overhead.
 	receiveBuffer = 128 << 10
-	// sendBuffer bounds what a service may have written ahead of its client.
-	sendBuffer = 256 << 10
+	// sendBuffer bounds what a service may have written ahead of its client: 181
+	// segments of 1,448 bytes, so that a full buffer does not end in a short one.
+	sendBuffer = 181 * 1448
 	// inFlight bounds half-open connections; the gateway owns S's handshake
 	// and opens no more than it has flows.
 	inFlight = 1 << 20

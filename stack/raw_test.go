@@ -130,7 +130,11 @@ func TestSegmentReserveMakesLinuxLengths(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			big := bytes.Repeat([]byte("x"), 3*tt.want)
+			segments := 3
+			if tt.ts {
+				segments = 500 // the send buffer fills several times
+			}
+			big := bytes.Repeat([]byte("x"), segments*tt.want)
 			p, g := newRawPeer(t, 0xffffff00, Service{Kind: Banner, Banner: big}, nil)
 			defer g.Forget()
 			sa := p.open(wire.Options{HasMSS: true, MSS: 1460 + SegmentReserve(tt.ts, tt.sack), HasTS: tt.ts, TSVal: 7,
