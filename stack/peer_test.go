@@ -20,7 +20,6 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 
 	"sleight/stack/tcb"
-	"sleight/stack/wire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -43,7 +42,6 @@ type bench struct {
 	decoy  *Decoy
 	client *stack.Stack
 	link   *link
-	from   chan wire.Segment // what the decoy emitted, if it is not nil
 	pumps  chan struct{}
 }
 
