@@ -149,20 +149,23 @@ func (w *worker) openDecoy(now time.Time, e *entry) {
 		Record: g.cfg.Limits.DecoyRecord, Budget: g.record,
 	})
 	l.open = replay.New(replay.Config{
-		Src: src, Dst: dst, ISS: e.cli.IRS, Offer: e.offer(decoyMSS(e.cli.MSS, e.cli.TS)),
+		Src: src, Dst: dst, ISS: e.cli.IRS, Offer: e.offer(decoyMSS(e.cli.MSS, e.cli.TS, e.cli.SACK)),
 		TSVal: e.cli.TSRecent, TTL: 64, Room: tcb.Diff(e.cli.SndEdge, e.cli.ISS+1),
 	}, func(seg *wire.Segment) { e.w.toServing(l, seg) })
 	l.open.Start(now)
 }
 
-// decoyMSS is the MSS for the netstack: it keeps 40 bytes of every segment for
-// options, a Linux host only what it uses, and S should see a Linux host's
-// segments.
-func decoyMSS(mss uint16, ts bool) uint16 {
-	if ts {
+// decoyMSS is the MSS for the netstack. Of each segment it keeps room for SACK
+// blocks that a Linux host only takes when it sends them, and S should see a
+// Linux host's segments.
+func decoyMSS(mss uint16, ts, sack bool) uint16 {
+	switch {
+	case !sack:
+		return mss
+	case ts:
 		return mss + 28
 	}
-	return mss + 40
+	return mss + 36
 }
 
 // decoyPair invents the addresses of a decoy's leg: one pair for each flow, so

@@ -1,0 +1,73 @@
+// Command sleight is a gateway that switches a live TCP connection from a decoy
+// to a real host without its peer noticing.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/urfave/cli/v2"
+)
+
+const description = `Packets for addresses that belong to nobody real are routed into a TUN device.
+Sleight answers them as a decoy, reads what the client says, and, when a rule
+matches, replays the conversation to a real host and joins the live connection
+to it. The client keeps its connection.
+
+  sleight lab                     see it happen, in namespaces of its own
+  sleight check -c FILE           is this configuration right?
+  sleight doctor -c FILE          is this machine ready for it?
+  sleight run -c FILE             the gateway, in the foreground
+  sleight down                    take back what a killed gateway left
+
+Exit codes: 0 done, 1 the check or the run failed, 2 wrong usage.`
+
+func main() {
+	err := newApp().Run(os.Args)
+	if err == nil {
+		return
+	}
+	fmt.Fprintf(os.Stderr, "sleight: %v\n", err)
+	var code cli.ExitCoder
+	if errors.As(err, &code) {
+		os.Exit(code.ExitCode())
+	}
+	os.Exit(1)
+}
+
+func newApp() *cli.App {
+	return &cli.App{
+		Name:            "sleight",
+		Usage:           "move live TCP connections from a decoy to a real host",
+		Description:     description,
+		HideHelpCommand: true,
+		HideVersion:     true,
+		Commands: []*cli.Command{
+			runCommand(), checkCommand(), labCommand(), doctorCommand(loadPlan), downCommand(loadPlan), versionCommand(),
+		},
+		OnUsageError:   usageError,
+		Action:         unknownCommand,
+		ExitErrHandler: func(*cli.Context, error) {}, // main prints and exits
+	}
+}
+
+// unknownCommand is what runs where no command does.
+func unknownCommand(c *cli.Context) error {
+	if c.Args().Present() {
+		return cli.Exit(fmt.Sprintf("there is no command %q: see sleight --help", c.Args().First()), 2)
+	}
+	return cli.ShowAppHelp(c)
+}
+
+func usageError(_ *cli.Context, err error, _ bool) error {
+	return cli.Exit(fmt.Sprintf("%v: see --help", err), 2)
+}
+
+// noArgs refuses words behind a command that takes none.
+func noArgs(c *cli.Context) error {
+	if c.Args().Present() {
+		return cli.Exit(fmt.Sprintf("%s: unexpected argument %q", c.Command.Name, c.Args().First()), 2)
+	}
+	return nil
+}

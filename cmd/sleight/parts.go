@@ -1,0 +1,164 @@
+package main
+
+import (
+	"crypto/rand"
+	"net"
+	"net/netip"
+	"regexp"
+	"slices"
+	"time"
+
+	"sleight/internal/config"
+	"sleight/internal/host"
+	"sleight/redirect"
+	"sleight/redirect/frame"
+	"sleight/redirect/replay"
+	"sleight/rules"
+	"sleight/stack"
+	"sleight/stack/profile"
+)
+
+// loadPlan reads a configuration for what it asks of the machine.
+func loadPlan(path string) (host.Plan, error) {
+	cfg, err := config.Load(path)
+	if err != nil {
+		return host.Plan{}, err
+	}
+	return machinePlan(cfg), nil
+}
+
+// machinePlan is what a configuration asks of the machine.
+func machinePlan(cfg *config.Config) host.Plan {
+	p := host.Plan{
+		Claimed: cfg.Routes, Pool: cfg.Pool, Table: cfg.Routing.Table, Priority: cfg.Routing.Priority,
+		StateDir: cfg.StateDir, Setup: host.Policy(cfg.Routing.Setup),
+	}
+	for _, b := range cfg.Backends {
+		hb := host.Backend{Name: b.Name, Mode: host.Mode(b.Mode), Device: b.Device}
+		for _, a := range []netip.Addr{b.V4, b.V6} {
+			if a.IsValid() {
+				hb.Addrs = append(hb.Addrs, a)
+			}
+		}
+		p.Backends = append(p.Backends, hb)
+	}
+	p.NameDoors(cfg.TUN.Name)
+	return p
+}
+
+func match(m config.Match) rules.Match {
+	out := rules.Match{Dst: m.Dst, Src: m.Src}
+	for _, p := range m.Ports {
+		out.Ports = append(out.Ports, rules.PortRange{First: p.First, Last: p.Last})
+	}
+	return out
+}
+
+var kinds = map[string]stack.Kind{
+	"silent": stack.Silent, "banner": stack.Banner, "script": stack.Script, "http": stack.HTTP,
+	"forward": stack.Forward, "closed": stack.Closed, "filtered": stack.Filtered,
+}
+
+var proxies = map[string]stack.ProxyProtocol{"": stack.ProxyOff, "off": stack.ProxyOff, "v1": stack.ProxyV1, "v2": stack.ProxyV2}
+
+// service turns a decoy's service into the netstack's words.
+func service(s *config.Service) stack.Service {
+	out := stack.Service{
+		Kind: kinds[s.Type], Banner: s.Banner, Close: s.Close, Otherwise: s.Otherwise, Server: s.Server,
+		Address: s.Address, ConnectTimeout: s.ConnectTimeout, ProxyProtocol: proxies[s.ProxyProtocol],
+	}
+	for _, t := range s.Turns {
+		out.Turns = append(out.Turns, stack.Turn{Expect: t.Expect, Send: t.Send, Delay: t.Delay})
+	}
+	for _, p := range s.Pages {
+		out.Pages = append(out.Pages, stack.Page{Path: p.Path, Status: p.Status, Headers: p.Headers, Body: p.Body})
+	}
+	return out
+}
+
+// gatewayConfig is what the gateway itself is made of.
+func gatewayConfig(cfg *config.Config, set *rules.Set, doors []string, mtu func(netip.Addr) int, now time.Time) (redirect.Config, error) {
+	out := redirect.Config{
+		Observe: cfg.Observe, Claimed: cfg.Routes, Pool: cfg.Pool, Rules: set, MTU: cfg.TUN.MTU,
+		Refused: slices.Concat(cfg.Pool, ownAddresses()),
+		// Clocks that begin at the start would tell S when that was.
+		Started: now.Add(-time.Duration(now.UnixNano() % int64(40*24*time.Hour))),
+		Limits: redirect.Limits{
+			Flows: cfg.Limits.Flows, FlowsPerClient: cfg.Limits.FlowsPerClient,
+			PrefixV4: cfg.Limits.PrefixV4, PrefixV6: cfg.Limits.PrefixV6, HalfOpen: cfg.Limits.HalfOpen,
+			Record: cfg.Limits.Record, DecoyRecord: cfg.Limits.DecoyRecord,
+			RecordTotal: int64(cfg.Limits.RecordTotal), Held: cfg.Limits.Held,
+		},
+		Timeouts: redirect.Timeouts(cfg.Timeouts),
+	}
+	if cfg.Default.TCP == "reset" {
+		out.Default = redirect.Reset
+	}
+	if _, err := rand.Read(out.Secret[:]); err != nil {
+		return out, err
+	}
+	for i := range cfg.Decoys {
+		out.Decoys = append(out.Decoys, decoyConfig(&cfg.Decoys[i]))
+	}
+	p := machinePlan(cfg)
+	for i, b := range cfg.Backends {
+		out.Backends = append(out.Backends, backendConfig(&b, slices.Index(doors, p.Backends[i].Door), mtu))
+		for _, a := range p.Backends[i].Addrs {
+			out.Refused = append(out.Refused, netip.PrefixFrom(a, a.BitLen()))
+		}
+	}
+	return out, nil
+}
+
+func decoyConfig(d *config.Decoy) redirect.DecoyConfig {
+	out := redirect.DecoyConfig{
+		Name: d.Name, Match: match(d.Match), Profile: profile.Linux,
+		Quiet: d.Replay.Quiet, Timeout: d.Replay.Timeout,
+	}
+	switch d.Service.Type {
+	case "closed":
+		out.Kind = redirect.Closed
+	case "filtered":
+		out.Kind = redirect.Filtered
+	}
+	compare := d.Replay.Compare
+	if compare == "auto" {
+		compare = "exact"
+		if d.Service.Type == "http" || d.Replay.Frame == "http" {
+			compare = "framed"
+		}
+	}
+	out.Compare = map[string]replay.Mode{"exact": replay.Exact, "framed": replay.Framed, "length": replay.Length, "off": replay.Off}[compare]
+	if out.Compare == replay.Framed {
+		out.Framer = frame.HTTP{}
+	}
+	for _, e := range d.Replay.Except {
+		out.Except = append(out.Except, regexp.MustCompile(e)) // checked by the configuration
+	}
+	return out
+}
+
+func backendConfig(b *config.Backend, door int, mtu func(netip.Addr) int) redirect.Backend {
+	out := redirect.Backend{Name: b.Name, V4: b.V4, V6: b.V6, Ports: b.Ports, Door: door, MaxFlows: b.MaxFlows}
+	out.Mode = map[string]redirect.Mode{"keep": redirect.Keep, "client": redirect.ToBackend, "nat": redirect.NAT}[b.Mode]
+	for _, a := range []netip.Addr{b.V4, b.V6} {
+		if m := mtu(a); a.IsValid() && m > 0 && (out.MTU == 0 || m < out.MTU) {
+			out.MTU = m
+		}
+	}
+	return out
+}
+
+// ownAddresses are this machine's: no client has one of them.
+func ownAddresses() (ps []netip.Prefix) {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return nil
+	}
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			ps = append(ps, netip.PrefixFrom(p.Addr(), p.Addr().BitLen()))
+		}
+	}
+	return ps
+}

@@ -1,0 +1,258 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/urfave/cli/v2"
+	"go.uber.org/zap"
+
+	"sleight/internal/config"
+	"sleight/internal/evidence"
+	"sleight/internal/host"
+	"sleight/redirect"
+	"sleight/rules"
+	"sleight/stack"
+	"sleight/tun"
+)
+
+// summaryEvery is how often dropped packets are reported.
+const summaryEvery = time.Minute
+
+func runCommand() *cli.Command {
+	return &cli.Command{
+		Name:         "run",
+		Usage:        "run the gateway in the foreground; SIGTERM stops it",
+		Flags:        []cli.Flag{configFlag()},
+		OnUsageError: usageError,
+		Action: func(c *cli.Context) error {
+			if err := noArgs(c); err != nil {
+				return err
+			}
+			cfg, set, err := load(c.String("config"))
+			if err != nil {
+				return cli.Exit(err, 1)
+			}
+			ctx, stop := signal.NotifyContext(c.Context, syscall.SIGTERM, os.Interrupt)
+			defer stop()
+			if err := runGateway(ctx, cfg, set); err != nil {
+				return cli.Exit(err, 1)
+			}
+			return nil
+		},
+	}
+}
+
+// runGateway is the gateway from its doors to its last event.
+func runGateway(ctx context.Context, cfg *config.Config, set *rules.Set) (err error) {
+	log, err := newLog(cfg.Log)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = log.Sync() }()
+	sink, err := openSink(cfg.Events)
+	if err != nil {
+		return err
+	}
+	defer sink.Close()
+	out := evidence.NewWriter(sink, sensor(cfg))
+	defer out.Close()
+
+	doors, err := openDoors(cfg)
+	if err != nil {
+		return err
+	}
+	defer closeAll(doors)
+	machine, err := host.Setup(machinePlan(cfg))
+	if err != nil {
+		return err
+	}
+	for _, n := range machine.Notes() {
+		log.Info(n)
+	}
+	defer func() {
+		remains, cerr := machine.Close()
+		log.Info("taken back what was set up", zap.Strings("remains", remains), zap.String("hint", "sleight down takes that back too"))
+		err = errors.Join(err, cerr)
+	}()
+	return serve(ctx, cfg, set, doors, machine, out, log)
+}
+
+// serve runs the gateway between doors that are open and routes that are set.
+func serve(ctx context.Context, cfg *config.Config, set *rules.Set, doors []*tun.Door, machine *host.Host, out *evidence.Writer, log *zap.Logger) error {
+	decoy, err := newDecoy(cfg)
+	if err != nil {
+		return err
+	}
+	names := make([]string, len(doors))
+	ports := make([]redirect.Door, len(doors))
+	for i, d := range doors {
+		names[i], ports[i] = d.Name(), d
+	}
+	mtu := func(a netip.Addr) int {
+		if !a.IsValid() {
+			return 0
+		}
+		n, err := machine.BackendMTU(a)
+		if err != nil {
+			log.Warn("no route tells the MTU to a backend", zap.Stringer("address", a), zap.Error(err))
+		}
+		return n
+	}
+	gc, err := gatewayConfig(cfg, set, names, mtu, time.Now())
+	if err != nil {
+		return err
+	}
+	g := redirect.New(gc, ports, decoy, reporter{out}, time.Now)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stopped := make(chan struct{})
+	go closeWhenDone(ctx, doors, decoy, stopped)
+	go summarise(ctx, g, out)
+	announce(out, "started", strings.Join(names, " "))
+	log.Info("started", zap.Strings("doors", names), zap.String("version", version()))
+	err = g.Run(ctx)
+	cancel()
+	<-stopped
+	g.Shutdown(time.Now())
+	reportDrops(g, out)
+	announce(out, "stopped", "")
+	return err
+}
+
+// closeWhenDone wakes the readers: that is how the gateway's loops end.
+func closeWhenDone(ctx context.Context, doors []*tun.Door, decoy redirectDecoy, stopped chan<- struct{}) {
+	<-ctx.Done()
+	closeAll(doors)
+	decoy.Close()
+	close(stopped)
+}
+
+func announce(out *evidence.Writer, state, detail string) {
+	e := evidence.Plain(time.Now(), "gateway")
+	e.Gateway = &evidence.Gateway{State: state, Detail: detail}
+	out.Emit(e)
+}
+
+// summarise reports once a minute what was dropped.
+func summarise(ctx context.Context, g *redirect.Gateway, out *evidence.Writer) {
+	t := time.NewTicker(summaryEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			reportDrops(g, out)
+		}
+	}
+}
+
+func reportDrops(g *redirect.Gateway, out *evidence.Writer) {
+	e := evidence.Plain(time.Now(), "drop_summary")
+	e.DropSummary = map[string]uint64{}
+	g.Each(func(reason string, n uint64) { e.DropSummary[reason] = n })
+	if n := out.Lost(); n > 0 {
+		e.DropSummary["events_lost"] = n
+	}
+	if len(e.DropSummary) > 0 {
+		out.Emit(e)
+	}
+}
+
+// redirectDecoy makes the netstack a redirect.Decoy.
+type redirectDecoy struct {
+	*stack.Decoy
+	services []*stack.Compiled
+}
+
+// Expect announces a flow to the netstack.
+func (d redirectDecoy) Expect(c redirect.Conn) redirect.Gate {
+	return d.Decoy.Expect(stack.Conn{
+		Leg: c.Leg, Client: c.Client, Dialled: c.Dialled,
+		Service: d.services[c.Decoy], Record: c.Record, Budget: c.Budget,
+	})
+}
+
+func newDecoy(cfg *config.Config) (d redirectDecoy, err error) {
+	for i := range cfg.Decoys {
+		s, err := stack.Compile(service(&cfg.Decoys[i].Service))
+		if err != nil {
+			return d, fmt.Errorf("decoy %s: %w", cfg.Decoys[i].Name, err)
+		}
+		d.services = append(d.services, s)
+	}
+	d.Decoy, err = stack.New(stack.Config{})
+	return d, err
+}
+
+// openDoors opens every device, or none.
+func openDoors(cfg *config.Config) (doors []*tun.Door, err error) {
+	for _, name := range machinePlan(cfg).Doors() {
+		// One queue: with more, the kernel may move a flow from one to another,
+		// and two readers would overtake each other.
+		d, err := tun.Open(tun.Config{Name: name, MTU: cfg.TUN.MTU, Queues: max(1, cfg.TUN.Queues)})
+		if err != nil {
+			closeAll(doors)
+			return nil, err
+		}
+		doors = append(doors, d)
+	}
+	return doors, nil
+}
+
+func closeAll(doors []*tun.Door) {
+	for _, d := range doors {
+		_ = d.Close()
+	}
+}
+
+func sensor(cfg *config.Config) string {
+	if cfg.Sensor != "" {
+		return cfg.Sensor
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return "sleight"
+	}
+	return name
+}
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
+
+// openSink opens the file that events are appended to.
+func openSink(file string) (io.WriteCloser, error) {
+	if file == "-" {
+		return nopCloser{os.Stdout}, nil
+	}
+	f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o640)
+	if err != nil {
+		return nil, fmt.Errorf("open events.file: %w", err)
+	}
+	return f, nil
+}
+
+// newLog logs to standard error.
+func newLog(l config.Log) (*zap.Logger, error) {
+	zc := zap.NewProductionConfig()
+	if l.Format == "text" {
+		zc = zap.NewDevelopmentConfig()
+		zc.DisableCaller, zc.DisableStacktrace, zc.Development = true, true, false
+	}
+	level, err := zap.ParseAtomicLevel(l.Level)
+	if err != nil {
+		return nil, err
+	}
+	zc.Level, zc.OutputPaths = level, []string{"stderr"}
+	return zc.Build()
+}
