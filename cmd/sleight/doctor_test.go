@@ -38,7 +38,7 @@ func must(t *testing.T, err error) {
 	}
 }
 
-func hostPlan(t *testing.T) host.Plan {
+func plan(t *testing.T) host.Plan {
 	p := host.Plan{
 		Claimed:  []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")},
 		Backends: []host.Backend{{Name: "web", Mode: host.Client, Addrs: []netip.Addr{netip.MustParseAddr("10.0.2.2")}}},
