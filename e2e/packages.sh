@@ -3,7 +3,7 @@
 # any service. Without root it prints the command and fails.
 set -eu
 
-packages='nginx-light openssh-server openssh-client redis-server redis-tools postgresql postgresql-client opensmtpd swaks curl'
+packages='nginx-light openssh-server openssh-client redis-server redis-tools postgresql postgresql-client exim4-daemon-light swaks libio-socket-inet6-perl curl'
 
 missing=''
 for p in $packages; do

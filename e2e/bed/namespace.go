@@ -92,17 +92,18 @@ func (n *Namespace) prepare() error {
 	return errors.Join(err, n.Up("lo"))
 }
 
-// Close lets go of the namespace. Processes that Command started in it are killed; the kernel takes
-// the namespace down when the last socket in it is closed.
+// Close kills the processes in the namespace and lets go of it; the kernel takes it down when the
+// last socket in it is closed.
 func (n *Namespace) Close() error {
 	var err error
 	n.close.Do(func() {
 		close(n.calls)
 		<-n.gone
+		err = n.killProcesses()
 		if n.nl != nil {
 			n.nl.Close()
 		}
-		err = unix.Close(n.fd)
+		err = errors.Join(err, unix.Close(n.fd))
 	})
 	return err
 }
