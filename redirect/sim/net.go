@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"fmt"
 	"net/netip"
 	"time"
 
@@ -166,4 +167,22 @@ func (n *Net) Servers() (hs []*Host) {
 		hs = append(hs, s.host)
 	}
 	return hs
+}
+
+// trace prints every packet on both wires.
+func (n *Net) trace(print func(string)) {
+	if print == nil {
+		return
+	}
+	begun := n.Now
+	for i, l := range [...]*Link{n.up[0], n.down[0], n.up[1], n.down[1]} {
+		name := []string{"S  > gw", "S  < gw", "D2 > gw", "D2 < gw"}[i]
+		l.Trace = func(now time.Time, pkt []byte) {
+			var s wire.Segment
+			if wire.Parse(&s, pkt, wire.Offload{}) == wire.OK {
+				print(fmt.Sprintf("%9.3f %s %-3s seq %d ack %d len %d win %d ts %d/%d sack %v", float64(now.Sub(begun).Microseconds())/1000,
+					name, s.Flags, s.Seq, s.Ack, len(s.Payload), s.Wnd, s.Opts.TSVal, s.Opts.TSEcr, s.Opts.Blocks()))
+			}
+		}
+	}
 }

@@ -59,6 +59,7 @@ type Outcome struct {
 type Scenario struct {
 	Seed      uint64
 	Lossless  bool
+	Trace     func(string)
 	said      []byte
 	want      []byte
 	chunks    [][]byte
@@ -82,11 +83,14 @@ func NewScenario(seed uint64) *Scenario {
 	r := rand.New(rand.NewPCG(seed, 77))
 	s := &Scenario{Seed: seed, Lossless: r.IntN(3) == 0, refuse: r.IntN(8) == 0, mode: draw(r, redirect.Keep, redirect.ToBackend, redirect.NAT)}
 	host := func() HostConfig {
-		return HostConfig{
+		h := HostConfig{
 			ISS: draw(r, isns...), MSS: draw[uint16](r, 536, 1200, 1460), WndShift: draw(r, -1, 0, 2, 7, 10, 14),
 			SACK: r.IntN(3) > 0, TS: r.IntN(3) > 0, TSBase: draw(r, 0, 1, uint32(0xfffff000)),
 			Buffer: draw(r, 8<<10, 30<<10, 64<<10, 200<<10), Strict: s.Lossless,
 		}
+		// No kernel takes a scale in which its buffer is less than a few units.
+		h.Buffer = max(h.Buffer, 8<<max(0, h.WndShift))
+		return h
 	}
 	s.client, s.decoy, s.backend = host(), host(), host()
 	s.decoy.MSS = 1460
@@ -185,6 +189,7 @@ func (s *Scenario) Run() (out Outcome) {
 			panic(fmt.Sprintf("seed %d: %v", s.Seed, p))
 		}
 	}()
+	n.trace(s.Trace)
 	h := n.Dial(src, dst, s.client)
 	next := 0
 	n.Drive(time.Millisecond, func(now time.Time) {

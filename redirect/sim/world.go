@@ -83,6 +83,8 @@ type Link struct {
 	last time.Time // of the newest delivery: order is kept but for Reorder
 	Sent int
 	Lost int
+	// Trace, if set, is told of every packet that is sent.
+	Trace func(now time.Time, pkt []byte)
 }
 
 // NewLink makes a wire that ends in to.
@@ -91,6 +93,9 @@ func NewLink(w *World, f Fault, to func(pkt []byte)) *Link { return &Link{w: w, 
 // Send puts a packet on the wire; it is copied.
 func (l *Link) Send(pkt []byte) {
 	l.Sent++
+	if l.Trace != nil {
+		l.Trace(l.w.Now, pkt)
+	}
 	if l.w.Rand.Float64() < l.f.Lose {
 		l.Lost++
 		return

@@ -90,7 +90,7 @@ func (sp *Splice) dressServing(seg *wire.Segment) {
 func (sp *Splice) ackServing(seg *wire.Segment) {
 	floor := sp.Cut
 	ack := tcb.Max(seg.Ack, floor)
-	sp.sackServing(&seg.Opts, ack)
+	sp.sackServing(&seg.Opts, ack, len(seg.Payload) == 0)
 	seg.Ack = ack - tcb.Seq(sp.SeqDelta)
 	seg.Wnd = sp.wndServing(ack, seg)
 	sp.Srv.RcvNxt = tcb.Max(sp.Srv.RcvNxt, seg.Ack)
@@ -110,15 +110,18 @@ func (sp *Splice) wndServing(ack tcb.Seq, seg *wire.Segment) uint16 {
 }
 
 // sackServing shifts S's SACK blocks. What lies below the acknowledgement
-// after the translation was another leg's; a D-SACK of ours goes in front.
-func (sp *Splice) sackServing(o *wire.Options, ack tcb.Seq) {
+// after the translation was another leg's; a D-SACK of ours goes in front where
+// no payload needs the room.
+func (sp *Splice) sackServing(o *wire.Options, ack tcb.Seq, bare bool) {
 	in, n := o.SACK, o.NumSACK
 	o.NumSACK = 0
 	if !sp.Srv.SACK {
 		return
 	}
-	if blk, ok := sp.Echo.dsack(ack - tcb.Seq(sp.SeqDelta)); ok {
-		o.AddBlock(blk)
+	if bare {
+		if blk, ok := sp.Echo.dsack(ack - tcb.Seq(sp.SeqDelta)); ok {
+			o.AddBlock(blk)
+		}
 	}
 	for i, b := range in[:n] {
 		dsack := i == 0 && !ack.LessThan(b.End) // RFC 2883, section 4
