@@ -158,7 +158,7 @@ func (m *Machine) stamp(seg *wire.Segment) {
 		seg.Opts.TSVal, seg.Opts.TSEcr = m.cfg.TSVal, l.TSRecent
 		l.TSSent = m.cfg.TSVal
 	}
-	if l.SACK {
+	if l.SACK && len(seg.Payload) == 0 {
 		m.in.blocks(&seg.Opts)
 	}
 	l.SndNxt = tcb.Max(l.SndNxt, seg.End())
