@@ -7,7 +7,6 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"sleight/e2e/bed/ring"
 )
@@ -117,6 +116,3 @@ func (c *Capture) finish() error {
 	}
 	return errors.Join(errs...)
 }
-
-// captureClock is when a capture's clock starts to count: pcapng has no time zone.
-func captureClock(t time.Time) uint64 { return uint64(t.UnixNano()) }

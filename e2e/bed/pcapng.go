@@ -50,7 +50,7 @@ func newPcapng(w *bufio.Writer, device string, snapLen int) (*pcapng, error) {
 
 // packet writes one frame; length is its length on the wire.
 func (p *pcapng) packet(data []byte, length int, t time.Time, outgoing bool) error {
-	ns := captureClock(t)
+	ns := uint64(t.UnixNano())
 	p.begin(blockPacket)
 	p.u32(0) // interface
 	p.u32(uint32(ns >> 32))

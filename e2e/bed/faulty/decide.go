@@ -5,6 +5,7 @@ import "time"
 // fate is what happens to one frame.
 type fate struct {
 	drop, duplicate, flip bool
+	bit                   uint64 // random: which one flips
 	extra                 time.Duration
 }
 
@@ -14,6 +15,7 @@ const defaultReorderBy = 3 * time.Millisecond
 // a decision depends on the seed and the frame's number only.
 func (h *half) decide(f *Faults, frame *Frame) fate {
 	loss, reorder, duplicate, flip := h.rng.Float64(), h.rng.Float64(), h.rng.Float64(), h.rng.Float64()
+	bit := h.rng.Uint64()
 	var v Verdict
 	if f.Target != nil {
 		v = f.Target(frame)
@@ -24,7 +26,7 @@ func (h *half) decide(f *Faults, frame *Frame) fate {
 	if v.Drop || loss < f.Loss {
 		return fate{drop: true}
 	}
-	out := fate{duplicate: v.Duplicate || duplicate < f.Duplicate, flip: v.Flip || flip < f.Flip, extra: v.Delay}
+	out := fate{duplicate: v.Duplicate || duplicate < f.Duplicate, flip: v.Flip || flip < f.Flip, bit: bit, extra: v.Delay}
 	if out.duplicate {
 		h.counts.duplicated.Add(1)
 	}

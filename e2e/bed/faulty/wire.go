@@ -4,12 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"sleight/e2e/bed/ring"
 )
@@ -29,10 +26,12 @@ type half struct {
 	in, out *ring.Ring
 	faults  atomic.Pointer[Faults]
 	counts  counters
-	rng     *rand.Rand
+	rng     *rand.Rand // decisions about TCP frames
+	noise   *rand.Rand // jitter, of every frame
 	queue   queue
 	lastDue time.Time
-	tcp     int // TCP frames so far
+	spin    bool // after a long wait, until the next frame is sent
+	tcp     int  // TCP frames so far
 	stop    atomic.Bool
 	done    chan struct{}
 	err     error // of the goroutine, valid when done is closed
@@ -56,11 +55,16 @@ func Start(a, b string, cfg Config) (*Wire, error) {
 	for i := range w.halves {
 		h := &w.halves[i]
 		h.wire = w
-		h.rng = rand.New(rand.NewPCG(cfg.Seed, uint64(i)))
+		h.seed(cfg.Seed)
 		h.done = make(chan struct{})
 		go h.run()
 	}
 	return w, nil
+}
+
+func (h *half) seed(seed uint64) {
+	h.rng = rand.New(rand.NewPCG(seed, uint64(h.dir)))
+	h.noise = rand.New(rand.NewPCG(seed, uint64(h.dir)+2))
 }
 
 // Set changes the faults of one direction for the frames to come.
@@ -99,17 +103,11 @@ func (w *Wire) Close() error {
 	return errors.Join(errs...)
 }
 
-// run carries the frames of one direction. The thread's timers are made exact: the default slack
-// of 50 µs is a lot for a delay of 0.1 ms.
+// run carries the frames of one direction.
 func (h *half) run() {
 	defer close(h.done)
-	runtime.LockOSThread() // never unlocked: the thread's setting ends with it
-	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0); err != nil {
-		h.err = fmt.Errorf("timer slack: %w", err)
-		return
-	}
 	for !h.stop.Load() {
-		if err := h.in.Wait(h.patience(time.Now())); err != nil {
+		if err := h.wait(time.Now()); err != nil {
 			h.err = fmt.Errorf("wire %s: %w", h.dir, err)
 			return
 		}
@@ -118,13 +116,28 @@ func (h *half) run() {
 	}
 }
 
-// patience is how long to wait for frames: until the next is due, or without end.
-func (h *half) patience(now time.Time) time.Duration {
+// A virtual machine that has gone to sleep takes up to a millisecond to come back when its timer
+// fires. After a long wait the half is therefore awake early, and spins until the frame is due.
+const (
+	longWait = 4 * time.Millisecond
+	early    = time.Millisecond
+)
+
+// wait waits for frames, or until the next that is held is due.
+func (h *half) wait(now time.Time) error {
 	next, ok := h.queue.first()
 	if !ok {
-		return -1
+		return h.in.Wait(-1)
 	}
-	return max(next.Sub(now), 0)
+	d := next.Sub(now)
+	switch {
+	case d <= 0 || h.spin && d <= early:
+		return nil
+	case d > longWait:
+		h.spin = true
+		return h.in.Wait(d - early)
+	}
+	return h.in.Wait(d)
 }
 
 // readBatch bounds the frames read before due ones are sent.
@@ -165,7 +178,7 @@ func (h *half) take(data []byte, now time.Time) {
 	due := h.due(faults, fate, now)
 	if fate.flip {
 		data = append([]byte(nil), data...)
-		h.flip(data, &frame)
+		h.flip(data, &frame, fate.bit)
 	}
 	if !due.After(now) && h.queue.empty() {
 		h.send(data)
@@ -186,7 +199,7 @@ func (h *half) take(data []byte, now time.Time) {
 func (h *half) due(f *Faults, fate fate, now time.Time) time.Time {
 	due := now.Add(f.Delay)
 	if f.Jitter > 0 {
-		due = due.Add(time.Duration(h.rng.Int64N(2*int64(f.Jitter)+1)) - f.Jitter)
+		due = due.Add(time.Duration(h.noise.Int64N(2*int64(f.Jitter)+1)) - f.Jitter)
 	}
 	if due.Before(h.lastDue) {
 		due = h.lastDue
@@ -210,12 +223,13 @@ func (h *half) send(data []byte) {
 		h.counts.failed.Add(1)
 		return
 	}
+	h.spin = false
 	h.counts.sent.Add(1)
 }
 
 // flip changes one bit of the IP packet; padding behind it does not count.
-func (h *half) flip(data []byte, f *Frame) {
-	bit := h.rng.IntN(len(f.IP) * 8)
+func (h *half) flip(data []byte, f *Frame, random uint64) {
+	bit := int(random % uint64(len(f.IP)*8))
 	data[etherLen+bit/8] ^= 0x80 >> (bit % 8)
 	h.counts.flipped.Add(1)
 	if f.unseen(bit) {

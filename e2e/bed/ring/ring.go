@@ -35,6 +35,7 @@ const (
 // Ring is a socket at one device. Read and Close belong to one goroutine; Wake may come from any.
 type Ring struct {
 	fd, wake  int
+	timer     int
 	mem       []byte
 	slot      int // bytes
 	perBlock  int // slots
@@ -46,7 +47,7 @@ type Ring struct {
 
 // Open binds a socket to a device of the calling thread's namespace.
 func Open(device string, cfg Config) (*Ring, error) {
-	r := &Ring{fd: -1, wake: -1}
+	r := &Ring{fd: -1, wake: -1, timer: -1}
 	if err := r.open(device, cfg); err != nil {
 		return nil, errors.Join(fmt.Errorf("packet socket at %s: %w", device, err), r.Close())
 	}
@@ -63,6 +64,9 @@ func (r *Ring) open(device string, cfg Config) error {
 		return err
 	}
 	if r.wake, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		return err
+	}
+	if r.timer, err = unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK); err != nil {
 		return err
 	}
 	if !cfg.Outgoing {
@@ -136,19 +140,29 @@ func (r *Ring) Read() (f Frame, ok bool) {
 // Release gives the frame's slot back to the kernel.
 func (f Frame) Release() { atomic.StoreUint32(&f.header.Status, unix.TP_STATUS_KERNEL) }
 
-// Wait waits until a frame can be read, Wake is called or d has passed; d < 0 waits without end.
+// Wait waits until a frame can be read, Wake is called or d has passed; d < 0 waits without end. The
+// time is a timer's, because poll's own may be late by a thousandth of itself.
 func (r *Ring) Wait(d time.Duration) error {
-	fds := [2]unix.PollFd{{Fd: int32(r.fd), Events: unix.POLLIN}, {Fd: int32(r.wake), Events: unix.POLLIN}}
-	var limit *unix.Timespec
-	if d >= 0 {
-		ts := unix.NsecToTimespec(int64(d))
-		limit = &ts
-	}
-	_, err := unix.Ppoll(fds[:], limit, nil)
-	if err == unix.EINTR {
+	if d == 0 {
 		return nil
 	}
-	return err
+	fds := [3]unix.PollFd{
+		{Fd: int32(r.fd), Events: unix.POLLIN},
+		{Fd: int32(r.wake), Events: unix.POLLIN},
+		{Fd: -1, Events: unix.POLLIN}, // poll passes over it
+	}
+	if d > 0 {
+		// To set a timer again also clears that it has fired.
+		when := unix.ItimerSpec{Value: unix.NsecToTimespec(int64(d))}
+		if err := unix.TimerfdSettime(r.timer, 0, &when, nil); err != nil {
+			return fmt.Errorf("set the timer: %w", err)
+		}
+		fds[2].Fd = int32(r.timer)
+	}
+	if _, err := unix.Ppoll(fds[:], nil, nil); err != nil && !errors.Is(err, unix.EINTR) {
+		return fmt.Errorf("poll: %w", err)
+	}
+	return nil
 }
 
 // Wake makes this and every later Wait return at once.
@@ -179,12 +193,12 @@ func (r *Ring) Close() error {
 	if r.mem != nil {
 		errs = append(errs, unix.Munmap(r.mem))
 	}
-	for _, fd := range []int{r.fd, r.wake} {
+	for _, fd := range []int{r.fd, r.wake, r.timer} {
 		if fd >= 0 {
 			errs = append(errs, unix.Close(fd))
 		}
 	}
-	r.mem, r.fd, r.wake = nil, -1, -1
+	r.mem, r.fd, r.wake, r.timer = nil, -1, -1, -1
 	return errors.Join(errs...)
 }
 
