@@ -130,9 +130,12 @@ func TestWiresDelayBothSidesOfTheGateway(t *testing.T) {
 	for _, addr := range backendPorts(0) {
 		echo(t, b.Backends[0], addr)
 		wantEcho(t, b.Attacker, addr, "neighbours are known now")
-		took := wantEcho(t, b.Attacker, addr, "hello")
-		if took < 30*time.Millisecond || took > 40*time.Millisecond {
-			t.Errorf("connecting to %s took %v, want 30 ms", addr, took)
+		best := time.Hour // a busy machine may be late with some
+		for range 5 {
+			best = min(best, wantEcho(t, b.Attacker, addr, "hello"))
+		}
+		if best < 30*time.Millisecond || best > 40*time.Millisecond {
+			t.Errorf("connecting to %s took %v, want 30 ms", addr, best)
 		}
 	}
 }
