@@ -1,0 +1,156 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sleight/e2e/bed"
+	"sleight/e2e/bed/faulty"
+	"sleight/internal/evidence"
+)
+
+// badWire loses, reorders, repeats, damages and delays, from the first SYN on.
+func badWire(seed uint64) *faulty.Config {
+	c := faulty.Both(seed, faulty.Faults{
+		Loss: .02, Reorder: .05, Duplicate: .01, Flip: .01,
+		Delay: 20 * time.Millisecond, Jitter: 5 * time.Millisecond,
+	})
+	c.FromSYN = true
+	return &c
+}
+
+// Transfers of 5 MB each way over a bad wire on either side of the gateway: every
+// byte arrives as it was sent, and nobody is reset.
+func TestTransfersOverBadWires(t *testing.T) {
+	n := 5
+	if full {
+		n = 50
+	}
+	b := newBed(t, bed.Config{ClientWire: badWire(1), BackendWire: badWire(2)})
+	serveWeb(t, b)
+	g := start(t, b, httpConfig("client")+"replay: {timeout: 20s}\n")
+	part := bulk[:5<<20]
+	want := fmt.Sprintf("%d %x\n", len(part), sha256.Sum256(part))
+	for i := range n {
+		c := dial(t, b, []string{"203.0.113.7:80", "[2001:db8:113::7]:80"}[i%2])
+		_ = c.SetDeadline(time.Now().Add(3 * time.Minute))
+		r := bufio.NewReader(c)
+		if _, body := ask(t, c, r, "PUT", "/up", "User-Agent: "+exploit+"\r\n", part); string(body) != want {
+			t.Fatalf("upload %d: %q, want %q", i, body, want)
+		}
+		if _, body := ask(t, c, r, "GET", "/bulk", "Range-Is-Ignored: yes\r\n", nil); !bytes.Equal(body, bulk) {
+			t.Fatalf("download %d differs", i)
+		}
+		c.Close()
+	}
+	g.wantSwitches(n, "ok")
+}
+
+// A backend that is down costs the client nothing.
+func TestBackendThatIsDown(t *testing.T) {
+	eachCell(t, func(t *testing.T, mode, addr string) {
+		b := newBed(t, bed.Config{})
+		if mode == "keep" {
+			if err := b.OwnClaimed(0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		g := start(t, b, httpConfig(mode))
+		c := dial(t, b, addr)
+		r := bufio.NewReader(c)
+		for range 3 {
+			if _, body := ask(t, c, r, "GET", "/", "User-Agent: "+exploit+"\r\n", nil); string(body) != "the decoy's page\n" {
+				t.Fatalf("got %q", body)
+			}
+		}
+		g.wantSwitches(1, "refused")
+	})
+}
+
+// The same client port against two decoy addresses on one backend: in keep both
+// live, in client the second is refused, never reset.
+func TestOnePortAgainstTwoDecoyAddresses(t *testing.T) {
+	for mode, want := range map[string]string{"keep": "the real host's page\n", "nat": "the real host's page\n", "client": "the decoy's page\n"} {
+		t.Run(mode, func(t *testing.T) {
+			b := newBed(t, bed.Config{})
+			if mode == "keep" {
+				if err := b.OwnClaimed(0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			serveWeb(t, b)
+			start(t, b, httpConfig(mode))
+			for i, dst := range []string{"203.0.113.7:80", "203.0.113.8:80"} {
+				c, err := b.Attacker.DialWith(t.Context(), &net.Dialer{
+					LocalAddr: &net.TCPAddr{IP: net.IPv4(198, 51, 100, 2), Port: 40404}, Control: reuse,
+				}, "tcp", dst)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer c.Close()
+				_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+				_, body := ask(t, c, bufio.NewReader(c), "GET", "/", "User-Agent: "+exploit+"\r\n", nil)
+				if wanted := []string{"the real host's page\n", want}[i]; string(body) != wanted {
+					t.Errorf("%s: %q, want %q", dst, body, wanted)
+				}
+			}
+		})
+	}
+}
+
+// reuse lets two connections leave from one port.
+func reuse(_, _ string, c syscall.RawConn) (err error) {
+	cerr := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) })
+	return errors.Join(cerr, err)
+}
+
+// switchOnce makes one switched connection and closes it.
+func switchOnce(t *testing.T, b *bed.Bed, addr string) {
+	c := dial(t, b, addr)
+	defer c.Close()
+	if _, body := ask(t, c, bufio.NewReader(c), "GET", "/", "User-Agent: "+exploit+"\r\n", nil); string(body) != "the real host's page\n" {
+		t.Errorf("got %q", body)
+	}
+}
+
+// Many connections, one after another and at once: none fails, and as many
+// switches are reported as the real host has served.
+func TestManyConnections(t *testing.T) {
+	sequence, atOnce := 200, 50
+	if full {
+		sequence, atOnce = 2000, 500
+	}
+	eachCell(t, func(t *testing.T, mode, addr string) {
+		b := newBed(t, bed.Config{})
+		if mode == "keep" {
+			if err := b.OwnClaimed(0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		web := serveWeb(t, b)
+		g := start(t, b, httpConfig(mode)+"limits: {flows_per_client: 100000}\nreplay: {timeout: 20s}\n")
+		for range sequence {
+			switchOnce(t, b, addr)
+		}
+		var wg sync.WaitGroup
+		for range atOnce {
+			wg.Go(func() { switchOnce(t, b, addr) })
+		}
+		wg.Wait()
+		g.wait("switch", func(*evidence.Event) bool { return len(g.all("switch")) >= sequence+atOnce })
+		g.wantSwitches(sequence+atOnce, "ok")
+		if got := len(web.seen); got != sequence+atOnce {
+			t.Errorf("the real host has served %d requests, want %d", got, sequence+atOnce)
+		}
+	})
+}
