@@ -111,20 +111,9 @@ func hasNetAdmin() bool {
 	return err == nil && data[0].Effective&(1<<unix.CAP_NET_ADMIN) != 0
 }
 
-// doorNames are all devices that the plan opens.
-func (p Plan) doorNames() []string {
-	names := []string{p.ClientDoor, p.BackendDoor}
-	for _, b := range p.Backends {
-		if b.Mode == Keep {
-			names = append(names, b.Door)
-		}
-	}
-	return names
-}
-
 // names looks for devices that have a door's name.
 func (e *examination) names(k *kernel) {
-	for _, name := range e.plan.doorNames() {
+	for _, name := range e.plan.Doors() {
 		l, err := k.LinkByName(name)
 		tun, isTun := l.(*netlink.Tuntap)
 		switch {

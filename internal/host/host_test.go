@@ -451,3 +451,14 @@ func TestAnUndoListOfAnotherNamespaceOrBootIsNotUsed(t *testing.T) {
 		t.Errorf("down with a damaged list: %v", err)
 	}
 }
+
+func TestEachKeepBackendHasADoorOfItsOwn(t *testing.T) {
+	p := Plan{Backends: []Backend{{Mode: Keep}, {Mode: Client}, {Mode: Keep}, {Mode: NAT}}}
+	p.NameDoors("sleight")
+	if d := cmp.Diff([]string{"sleight0", "sleight1", "sleight2", "sleight3"}, p.Doors()); d != "" {
+		t.Error(d)
+	}
+	if p.Backends[1].Door != "sleight1" || p.Backends[2].Door != "sleight3" || p.Backends[3].Door != "sleight1" {
+		t.Errorf("%+v", p.Backends)
+	}
+}

@@ -2,9 +2,35 @@ package host
 
 import (
 	"net/netip"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
+
+// NameDoors gives every door its name: prefix0 faces the clients, prefix1 the
+// backends, and each keep backend has one of its own from prefix2 on.
+func (p *Plan) NameDoors(prefix string) {
+	p.ClientDoor, p.BackendDoor = prefix+"0", prefix+"1"
+	next := 2
+	for i := range p.Backends {
+		p.Backends[i].Door = p.BackendDoor
+		if p.Backends[i].Mode == Keep {
+			p.Backends[i].Door = prefix + strconv.Itoa(next)
+			next++
+		}
+	}
+}
+
+// Doors are the names of all devices that the gateway must open.
+func (p Plan) Doors() []string {
+	names := []string{p.ClientDoor, p.BackendDoor}
+	for _, b := range p.Backends {
+		if b.Mode == Keep {
+			names = append(names, b.Door)
+		}
+	}
+	return names
+}
 
 // changes is everything that the plan wants, in the order in which it is safe to
 // make it: first what contains, then the ways through the doors, forwarding
