@@ -3,6 +3,8 @@
 package record
 
 import (
+	"slices"
+
 	"sleight/stack/tcb"
 	"sleight/stack/wire"
 )
@@ -40,24 +42,30 @@ type Outcome struct {
 	Dup   wire.Block // what had come before; empty: nothing
 }
 
-// piece is a run of bytes ahead of a hole. Pieces never overlap.
+// piece is a run of bytes ahead of a hole.
 type piece struct {
-	seq  tcb.Seq
-	data []byte
+	seq   tcb.Seq
+	data  []byte
+	stamp uint64 // of the newest segment that brought some of it
 }
 
-func (p piece) end() tcb.Seq { return p.seq.Add(tcb.Size(len(p.data))) }
+func (p *piece) end() tcb.Seq { return p.seq.Add(tcb.Size(len(p.data))) }
 
-// Record is one client's stream.
+// pieceCost is what a piece takes in memory beside its bytes, about.
+const pieceCost = 48
+
+// Record is one client's stream. What first claims a place in it, a byte or the
+// FIN, has it for good.
 type Record struct {
 	cfg    Config
 	first  tcb.Seq
 	stream []byte
 	fin    bool
 
-	pieces []piece // newest first (RFC 2018, section 4)
+	pieces []piece // in order of seq; none overlaps another, the stream or the FIN
 	kept   int     // bytes in pieces
-	finAt  tcb.Seq // of a FIN ahead of a hole
+	stamp  uint64
+	finAt  tcb.Seq // place of the FIN, if hasFIN
 	hasFIN bool
 }
 
@@ -93,50 +101,10 @@ func (r *Record) Bytes(seq tcb.Seq, n int) []byte {
 	return r.stream[at:min(at+n, len(r.stream))]
 }
 
-// Footprint is how many bytes are held in memory.
-func (r *Record) Footprint() int { return len(r.stream) + r.kept }
+// Footprint is how many bytes of memory the record takes, about.
+func (r *Record) Footprint() int { return len(r.stream) + r.kept + len(r.pieces)*pieceCost }
 
-// Blocks appends the SACK blocks for what lies ahead of holes, newest first,
-// pieces that touch as one.
-func (r *Record) Blocks(dst []wire.Block) []wire.Block {
-	for _, p := range r.pieces {
-		b := wire.Block{Start: p.seq, End: p.end()}
-		if !within(dst, b) {
-			dst = append(dst, r.widen(b))
-		}
-		if len(dst) == wire.MaxBlocks {
-			break
-		}
-	}
-	return dst
-}
-
-func within(bs []wire.Block, b wire.Block) bool {
-	for _, o := range bs {
-		if !b.Start.LessThan(o.Start) && !o.End.LessThan(b.End) {
-			return true
-		}
-	}
-	return false
-}
-
-// widen joins the pieces that touch a block to it.
-func (r *Record) widen(b wire.Block) wire.Block {
-	for grew := true; grew; {
-		grew = false
-		for _, p := range r.pieces {
-			if p.seq == b.End {
-				b.End, grew = p.end(), true
-			}
-			if p.end() == b.Start {
-				b.Start, grew = p.seq, true
-			}
-		}
-	}
-	return b
-}
-
-// Pieces calls f with each run of bytes ahead of a hole.
+// Pieces calls f with each run of bytes ahead of a hole, in order.
 func (r *Record) Pieces(f func(seq tcb.Seq, data []byte)) {
 	for _, p := range r.pieces {
 		f(p.seq, p.data)
@@ -145,44 +113,66 @@ func (r *Record) Pieces(f func(seq tcb.Seq, data []byte)) {
 
 // Segment files one acceptable segment of the client's.
 func (r *Record) Segment(seq tcb.Seq, payload []byte, fin bool) Outcome {
-	end := seq.Add(tcb.Size(len(payload)))
-	switch {
-	case len(payload) == 0 && !fin:
+	if len(payload) == 0 && !fin {
 		return Outcome{}
-	case r.known(end, fin):
-		return Outcome{Class: Old, Dup: wire.Block{Start: seq, End: end}}
 	}
-	if fin && !r.hasFIN && !end.LessThan(r.end()) {
-		r.finAt, r.hasFIN = end, true
+	end := seq.Add(tcb.Size(len(payload)))
+	if !r.news(end, fin) {
+		return Outcome{Class: Old, Dup: r.had(seq, end)}
+	}
+	r.stamp++
+	if fin {
+		r.fileFIN(end)
 	}
 	if r.end().LessThan(seq) {
-		return r.keep(seq, payload)
+		return r.keep(seq, r.beforeFIN(seq, payload))
 	}
-	return r.extend(seq, payload)
+	return r.extend(seq, r.beforeFIN(seq, payload))
 }
 
-// known reports whether a segment that ends at end adds nothing.
-func (r *Record) known(end tcb.Seq, fin bool) bool {
-	if r.fin {
-		return true
+// news reports whether a segment that ends at end can add something.
+func (r *Record) news(end tcb.Seq, fin bool) bool {
+	return !r.fin && (r.end().LessThan(end) || fin && end == r.end())
+}
+
+// had is the part of [seq, end) that lies in the stream.
+func (r *Record) had(seq, end tcb.Seq) wire.Block {
+	if end = tcb.Min(end, r.end()); seq.LessThan(end) {
+		return wire.Block{Start: seq, End: end}
 	}
-	return !r.end().LessThan(end) && !(fin && end == r.end())
+	return wire.Block{}
+}
+
+// fileFIN notes that the stream ends at a place, unless it was taken. What lies
+// beyond is forgotten: nothing comes after a FIN.
+func (r *Record) fileFIN(at tcb.Seq) {
+	i := r.find(at)
+	taken := i < len(r.pieces) && !at.LessThan(r.pieces[i].seq)
+	if r.hasFIN || taken || at.LessThan(r.end()) {
+		return
+	}
+	r.finAt, r.hasFIN = at, true
+	for _, p := range r.pieces[i:] {
+		r.kept -= len(p.data)
+	}
+	r.pieces = slices.Delete(r.pieces, i, len(r.pieces))
+}
+
+// beforeFIN is the part of a payload at seq that lies before the FIN.
+func (r *Record) beforeFIN(seq tcb.Seq, payload []byte) []byte {
+	if !r.hasFIN {
+		return payload
+	}
+	return payload[:max(0, min(len(payload), tcb.Diff(r.finAt, seq)))]
 }
 
 // extend takes a segment that reaches up to what is awaited, or beyond.
 func (r *Record) extend(seq tcb.Seq, payload []byte) Outcome {
 	before := len(r.stream)
-	out := Outcome{Class: InOrder}
-	skip := tcb.Diff(r.end(), seq)
-	if skip > 0 {
-		out.Dup = wire.Block{Start: seq, End: r.end()}
-	}
-	r.fill(payload[min(skip, len(payload)):])
-	for r.close() {
-	}
-	if r.hasFIN && r.finAt == r.end() && !r.fin {
+	out := Outcome{Class: InOrder, Dup: r.had(seq, seq.Add(tcb.Size(len(payload))))}
+	r.fill(payload[min(len(payload), tcb.Diff(r.end(), seq)):])
+	if r.hasFIN && r.finAt == r.end() {
 		r.fin, out.FIN = true, true
-		r.pieces, r.kept = nil, 0 // nothing comes after a FIN
 	}
 	out.Grew = len(r.stream) - before
 	if out.Grew == 0 && !out.FIN {
@@ -191,95 +181,34 @@ func (r *Record) extend(seq tcb.Seq, payload []byte) Outcome {
 	return out
 }
 
-// fill appends new bytes, but keeps those that had come first from ahead of the
-// hole which they close.
+// fill appends new bytes; where a piece has come first, its own instead.
 func (r *Record) fill(b []byte) {
-	for len(b) > 0 && len(r.stream) < r.cfg.Limit {
-		n := min(len(b), r.cfg.Limit-len(r.stream))
-		if r.hasFIN {
-			n = min(n, tcb.Diff(r.finAt, r.end()))
+	whole := 0 // pieces that the stream has taken in
+	for i := range r.pieces {
+		p := &r.pieces[i]
+		gap := tcb.Diff(p.seq, r.end())
+		if gap > len(b) || r.grow(b[:gap]) < gap {
+			break
 		}
-		at := r.end()
-		next := -1
-		for i, p := range r.pieces {
-			if d := tcb.Diff(p.seq, at); d < n {
-				n, next = max(d, 0), i
-			}
+		b = b[min(len(b), gap+len(p.data)):]
+		n := r.grow(p.data)
+		r.kept -= n
+		if n < len(p.data) {
+			p.seq, p.data = r.end(), p.data[n:]
+			break
 		}
-		r.stream = append(r.stream, b[:n]...)
-		b = b[n:]
-		if next < 0 {
-			if n == 0 {
-				return
-			}
-			continue
-		}
-		had := r.take(next)
-		b = b[min(had, len(b)):]
-		if had == 0 {
-			return
-		}
+		whole++
 	}
+	r.pieces = slices.Delete(r.pieces, 0, whole)
+	if len(r.pieces) > 0 {
+		b = b[:min(len(b), tcb.Diff(r.pieces[0].seq, r.end()))]
+	}
+	r.grow(b)
 }
 
-// close moves a piece that the stream has reached.
-func (r *Record) close() bool {
-	for i, p := range r.pieces {
-		if !r.end().LessThan(p.seq) {
-			return r.take(i) > 0 || !r.end().LessThan(p.end())
-		}
-	}
-	return false
-}
-
-// take moves the piece i to the stream, as far as the limit allows, and returns
-// how many bytes it brought.
-func (r *Record) take(i int) int {
-	p := r.pieces[i]
-	fresh := p.data[min(len(p.data), max(0, tcb.Diff(r.end(), p.seq))):]
-	n := min(len(fresh), max(0, r.cfg.Limit-len(r.stream)))
-	r.stream = append(r.stream, fresh[:n]...)
-	r.kept -= len(p.data)
-	if n < len(fresh) {
-		r.pieces[i] = piece{r.end(), fresh[n:]}
-		r.kept += len(fresh) - n
-		return n
-	}
-	r.pieces = append(r.pieces[:i], r.pieces[i+1:]...)
+// grow appends to the stream what the limit allows and returns how much.
+func (r *Record) grow(b []byte) int {
+	n := min(len(b), max(0, r.cfg.Limit-len(r.stream)))
+	r.stream = append(r.stream, b[:n]...)
 	return n
-}
-
-// keep files what is new of a segment ahead of a hole.
-func (r *Record) keep(seq tcb.Seq, payload []byte) Outcome {
-	out := Outcome{Class: Ahead}
-	for len(payload) > 0 {
-		n, covered := r.gap(seq, len(payload))
-		if covered {
-			if out.Dup.Start == out.Dup.End {
-				out.Dup = wire.Block{Start: seq, End: seq.Add(tcb.Size(n))}
-			}
-		} else {
-			if r.kept+n > r.cfg.Ahead || len(r.pieces) == maxPieces {
-				out.Class = Full
-				return out
-			}
-			r.pieces = append([]piece{{seq, append([]byte(nil), payload[:n]...)}}, r.pieces...)
-			r.kept += n
-		}
-		seq, payload = seq.Add(tcb.Size(n)), payload[n:]
-	}
-	return out
-}
-
-// gap is how many of n bytes at seq are all new, or all covered.
-func (r *Record) gap(seq tcb.Seq, n int) (run int, covered bool) {
-	for _, p := range r.pieces {
-		if !seq.LessThan(p.seq) && seq.LessThan(p.end()) {
-			return min(n, tcb.Diff(p.end(), seq)), true
-		}
-		if d := tcb.Diff(p.seq, seq); d > 0 && d < n {
-			n = d
-		}
-	}
-	return n, false
 }

@@ -2,7 +2,9 @@ package record
 
 import (
 	"bytes"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -13,20 +15,34 @@ import (
 
 var firsts = []tcb.Seq{1000, 0x7fffff00, 0xffffff00}
 
-// model keeps the first copy of every byte and nothing else.
+// model is the specification: each place belongs to what claimed it first, a
+// byte or the FIN.
 type model struct {
 	first tcb.Seq
 	at    map[int]byte
-	fin   int // offset; −1: none
+	fin   int // place of the FIN; −1: none
+	end   int // of the stream
 }
 
-func (m *model) segment(seq tcb.Seq, b []byte) {
-	for i, c := range b {
-		off := tcb.Diff(seq, m.first) + i
-		if _, ok := m.at[off]; !ok && off >= 0 {
-			m.at[off] = c
+func newModel(first tcb.Seq) *model { return &model{first: first, at: map[int]byte{}, fin: -1} }
+
+func (m *model) segment(seq tcb.Seq, b []byte, fin bool) {
+	off := tcb.Diff(seq, m.first)
+	if _, taken := m.at[off+len(b)]; fin && !taken && m.fin < 0 && off+len(b) >= m.end {
+		m.fin = off + len(b)
+		for o := range m.at {
+			if o > m.fin {
+				delete(m.at, o)
+			}
 		}
 	}
+	for i, c := range b {
+		o := off + i
+		if _, taken := m.at[o]; !taken && o >= 0 && (m.fin < 0 || o < m.fin) {
+			m.at[o] = c
+		}
+	}
+	m.end = len(m.stream())
 }
 
 func (m *model) stream() (b []byte) {
@@ -39,34 +55,106 @@ func (m *model) stream() (b []byte) {
 	}
 }
 
-func run(t *testing.T, first tcb.Seq, seed uint64) {
+// check compares a record with its model after a segment.
+func (m *model) check(t *testing.T, r *Record) {
+	t.Helper()
+	if want := m.stream(); !bytes.Equal(want, r.Stream()) {
+		t.Fatalf("the stream is not what was said first:\n%x\n%x", r.Stream(), want)
+	}
+	if fin := m.fin == m.end; r.FIN() != fin {
+		t.Fatalf("FIN %v, want %v", r.FIN(), fin)
+	}
+	ahead := map[int]byte{}
+	last := r.end()
+	r.Pieces(func(seq tcb.Seq, b []byte) {
+		if seq.LessThan(last) || len(b) == 0 {
+			t.Fatalf("a piece of %d bytes at %d, out of order", len(b), tcb.Diff(seq, m.first))
+		}
+		last = seq.Add(tcb.Size(len(b)))
+		for i, c := range b {
+			ahead[tcb.Diff(seq, m.first)+i] = c
+		}
+	})
+	want := map[int]byte{}
+	for o, c := range m.at {
+		if o >= m.end {
+			want[o] = c
+		}
+	}
+	if !maps.Equal(want, ahead) {
+		t.Fatalf("what lies ahead differs: %s", cmp.Diff(want, ahead))
+	}
+	if r.kept != len(ahead) {
+		t.Fatalf("counts %d bytes ahead, has %d", r.kept, len(ahead))
+	}
+	m.checkBlocks(t, r)
+}
+
+// "The first SACK block ... MUST specify the contiguous block of data containing
+// the segment which triggered this ACK"; a block ends where a hole begins
+// (RFC 2018, sections 3 and 4).
+func (m *model) checkBlocks(t *testing.T, r *Record) {
+	t.Helper()
+	for _, b := range r.Blocks(nil) {
+		from, to := tcb.Diff(b.Start, m.first), tcb.Diff(b.End, m.first)
+		for o := from; o < to; o++ {
+			if _, ok := m.at[o]; !ok {
+				t.Fatalf("SACK of %d, which never came", o)
+			}
+		}
+		_, before := m.at[from-1]
+		_, after := m.at[to]
+		if before || after || from <= m.end {
+			t.Fatalf("SACK block %d:%d is not the whole run", from, to)
+		}
+	}
+}
+
+// converse sends a random conversation to a record and its model.
+func converse(t *testing.T, first tcb.Seq, seed uint64) {
+	t.Helper()
+	defer func() {
+		if t.Failed() {
+			t.Logf("seed %d, first %#x", seed, first)
+		}
+	}()
 	r := rand.New(rand.NewPCG(seed, 1))
 	rec := New(Config{Limit: 4096, Ahead: 4096}, first)
-	m := &model{first: first, at: map[int]byte{}}
+	m := newModel(first)
+	span := 20 + r.IntN(400)
 	for range 80 {
-		off, n := r.IntN(400), r.IntN(60)
-		b := make([]byte, n)
+		b := make([]byte, r.IntN(60))
 		for i := range b {
 			b[i] = byte(r.Uint32())
 		}
-		seq := first.Add(tcb.Size(off))
-		before := len(rec.Stream())
-		out := rec.Segment(seq, b, false)
-		m.segment(seq, b)
-		if out.Grew != len(rec.Stream())-before {
-			t.Fatalf("seed %d: Grew %d, but %d bytes came", seed, out.Grew, len(rec.Stream())-before)
+		seq := first.Add(tcb.Size(r.IntN(span)))
+		if r.IntN(4) == 0 {
+			seq = rec.Next()
 		}
-		if !bytes.Equal(rec.Stream(), m.stream()) {
-			t.Fatalf("seed %d: stream differs from the first copies:\n%x\n%x", seed, rec.Stream(), m.stream())
-		}
-		for _, blk := range rec.Blocks(nil) {
-			for s := blk.Start; s != blk.End; s++ {
-				if _, ok := m.at[tcb.Diff(s, first)]; !ok {
-					t.Fatalf("seed %d: SACK of %d, which never came", seed, tcb.Diff(s, first))
-				}
-			}
+		send(t, rec, m, seq, b, r.IntN(20) == 0)
+	}
+}
+
+// send files one segment in both and compares.
+func send(t *testing.T, rec *Record, m *model, seq tcb.Seq, b []byte, fin bool) {
+	t.Helper()
+	before, had := len(rec.Stream()), rec.FIN()
+	out := rec.Segment(seq, b, fin)
+	// The buffer is the caller's: what it writes there next must not show.
+	said := slices.Clone(b)
+	for i := range b {
+		b[i] = 0xa5
+	}
+	m.segment(seq, said, fin)
+	if out.Grew != len(rec.Stream())-before || out.FIN != (rec.FIN() && !had) {
+		t.Fatalf("grew %d, FIN %v; the stream %d, %v", out.Grew, out.FIN, len(rec.Stream())-before, rec.FIN() && !had)
+	}
+	if out.Class == Ahead && len(said) > 0 && !rec.hasFIN {
+		if blocks := rec.Blocks(nil); seq.LessThan(blocks[0].Start) || blocks[0].End.LessThan(seq.Add(tcb.Size(len(said)))) {
+			t.Fatal("the first SACK block has not the segment that came last")
 		}
 	}
+	m.check(t, rec)
 }
 
 // "First byte wins on overlaps, so what the rules read is what every serving leg
@@ -74,15 +162,56 @@ func run(t *testing.T, first tcb.Seq, seed uint64) {
 func TestFirstByteWins(t *testing.T) {
 	for _, first := range firsts {
 		for seed := range uint64(200) {
-			run(t, first, seed)
+			converse(t, first, seed)
 		}
 	}
 }
 
-func FuzzFirstByteWins(f *testing.F) {
-	f.Add(uint64(1), uint32(1000))
-	f.Add(uint64(7), uint32(0xffffff00))
-	f.Fuzz(func(t *testing.T, seed uint64, first uint32) { run(t, tcb.Seq(first), seed) })
+// Three bytes of the fuzzer's make a segment: place, length and FIN, filling.
+func FuzzSegments(f *testing.F) {
+	f.Add(uint32(1000), []byte{10, 10, 1, 5, 0x87, 2, 0, 5, 3, 20, 1, 4})
+	f.Add(uint32(0xfffffff0), []byte{30, 20, 1, 0, 60, 2, 10, 0x80, 3, 40, 9, 4})
+	f.Fuzz(func(t *testing.T, first uint32, ops []byte) {
+		rec := New(Config{Limit: 4096, Ahead: 4096}, tcb.Seq(first))
+		m := newModel(tcb.Seq(first))
+		for ; len(ops) >= 3 && len(rec.pieces) < maxPieces-2; ops = ops[3:] {
+			b := bytes.Repeat(ops[2:3], int(ops[1]&0x7f))
+			send(t, rec, m, rec.first.Add(tcb.Size(ops[0])), b, ops[1]&0x80 != 0)
+		}
+	})
+}
+
+// A FIN in the middle of what came before it is none: the place has its byte.
+func TestAByteBeforeTheFINKeepsItsPlace(t *testing.T) {
+	for _, first := range firsts {
+		r := New(Config{Limit: 100, Ahead: 100}, first)
+		r.Segment(first+10, []byte("0123456789"), false)
+		r.Segment(first+5, []byte("fghijKL"), true)
+		r.Segment(first, []byte("abcde"), false)
+		r.Segment(r.Next(), []byte("x"), true)
+		if got := string(r.Stream()); got != "abcdefghij0123456789x" || !r.FIN() {
+			t.Errorf("stream %q, FIN %v", got, r.FIN())
+		}
+	}
+}
+
+// Whatever comes in whatever order, neither bound is passed, and the stream is
+// what an unbounded record has, cut off.
+func TestBoundsHoldInAnyOrder(t *testing.T) {
+	for seed := range uint64(100) {
+		r := rand.New(rand.NewPCG(seed, 2))
+		rec := New(Config{Limit: 150, Ahead: 40}, 7)
+		for range 200 {
+			b := bytes.Repeat([]byte{byte(r.Uint32())}, 1+r.IntN(30))
+			out := rec.Segment(tcb.Seq(7+r.IntN(200)), b, false)
+			if len(rec.Stream()) > 150 || rec.kept > 40 {
+				t.Fatalf("seed %d: %d in order, %d ahead", seed, len(rec.Stream()), rec.kept)
+			}
+			if out.Class == Full && out.Grew > 0 || out.Class == InOrder && out.Grew == 0 {
+				t.Fatalf("seed %d: class %d, grew %d", seed, out.Class, out.Grew)
+			}
+		}
+	}
 }
 
 func TestSegmentClasses(t *testing.T) {
