@@ -66,7 +66,7 @@ func (e *ICMPError) TooBig() bool {
 // (RFC 5508, section 4). It reports false for everything else.
 func ParseICMPError(e *ICMPError, p *Packet) bool {
 	b := p.L4
-	if len(b) < 8 || !icmpSumOK(p) || !isError(p.Proto, b[0]) {
+	if len(b) < 8 || !isError(p, b[0]) || !icmpSumOK(p) {
 		return false
 	}
 	*e = ICMPError{Src: p.Src, Dst: p.Dst, Type: b[0], Code: b[1], quote: b[8:]}
@@ -79,11 +79,12 @@ func ParseICMPError(e *ICMPError, p *Packet) bool {
 	return e.parseQuote()
 }
 
-func isError(proto, typ uint8) bool {
-	if proto == ProtoICMP4 {
-		return typ == Unreachable4 || typ == TimeExceeded4 || typ == ParamProblem4
+// isError reports whether the packet is an error of its own family's ICMP.
+func isError(p *Packet, typ uint8) bool {
+	if p.Src.Is4() {
+		return p.Proto == ProtoICMP4 && (typ == Unreachable4 || typ == TimeExceeded4 || typ == ParamProblem4)
 	}
-	return proto == ProtoICMP6 && typ >= Unreachable6 && typ <= ParamProblem6
+	return p.Proto == ProtoICMP6 && typ >= Unreachable6 && typ <= ParamProblem6
 }
 
 func icmpSumOK(p *Packet) bool {
@@ -111,10 +112,18 @@ func (e *ICMPError) parseQuote() bool {
 		if hl < ipv4Header || len(q) < hl+8 || q[9] != protoTCP || checksum.Checksum(q[:hl], 0) != 0xffff {
 			return false
 		}
+		// Only the first fragment begins with a TCP header (RFC 791, section 3.2).
+		if binary.BigEndian.Uint16(q[6:])&0x1fff != 0 {
+			return false
+		}
 		src, dst = netip.AddrFrom4([4]byte(q[12:16])), netip.AddrFrom4([4]byte(q[16:20]))
 		e.quoteL4 = hl
 	case q[0]>>4 == 6 && !e.Is4() && len(q) >= ipv6Header+8 && q[6] == protoTCP:
 		src, dst = netip.AddrFrom16([16]byte(q[8:24])), netip.AddrFrom16([16]byte(q[24:40]))
+		// A mapped address would name an IPv4 flow (RFC 4291, section 2.5.5.2).
+		if src.Is4In6() || dst.Is4In6() {
+			return false
+		}
 		e.quoteL4 = ipv6Header
 	default:
 		return false

@@ -115,7 +115,7 @@ func parse6(p *Packet, pkt []byte) Reason {
 func skipExtensions(pkt []byte) (next uint8, at int, r Reason) {
 	const hopByHop, routing, fragment, destination = 0, 43, 44, 60
 	next, at = pkt[6], ipv6Header
-	for range maxExtensions {
+	for range maxExtensions + 1 { // and the transport header behind them
 		switch next {
 		case fragment:
 			return 0, 0, Fragment
