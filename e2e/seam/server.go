@@ -37,9 +37,10 @@ func (c *checker) segment(f *flow, s *wire.Segment) {
 	f.End = c.now
 	f.SegmentsIn++
 	c.checkHeaders(f, s)
-	c.checkFlags(f, s)
 	c.checkECN(f, s)
 	switch {
+	case !c.checkFlags(s):
+		return
 	case s.Flags.Has(wire.RST):
 		c.checkRST(f, s)
 		return
@@ -77,8 +78,8 @@ func (c *checker) meet(f *flow, s *wire.Segment) {
 }
 
 // checkFlags finds combinations of control bits that no host sends (RFC 9293,
-// section 3.5).
-func (c *checker) checkFlags(f *flow, s *wire.Segment) {
+// section 3.5), and reports whether there is a sense in the segment.
+func (c *checker) checkFlags(s *wire.Segment) bool {
 	const kinds = wire.SYN | wire.FIN | wire.RST
 	switch s.Flags & kinds {
 	case wire.RST:
@@ -88,6 +89,7 @@ func (c *checker) checkFlags(f *flow, s *wire.Segment) {
 		}
 	default:
 		c.found(Flags, "%v", s.Flags)
+		return false
 	}
 	// A FIN whose data was acknowledged in part may be sent again with its PSH.
 	if s.Flags.Has(wire.PSH) && len(s.Payload) == 0 && !s.Flags.Has(wire.FIN) {
@@ -96,6 +98,7 @@ func (c *checker) checkFlags(f *flow, s *wire.Segment) {
 	if s.Flags.Has(wire.URG) != (s.Urg != 0) {
 		c.found(UrgentField, "%v with an urgent pointer of %d", s.Flags, s.Urg)
 	}
+	return true
 }
 
 // checkSYNACK checks the handshake's answer, and that one sent again says the same.
