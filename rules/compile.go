@@ -3,7 +3,6 @@ package rules
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -28,14 +27,17 @@ var later = []string{
 	"novel", "prepare", "tag", "tagged", "once_per", "lists",
 }
 
+// maxLength bounds a condition, and so how deep its brackets go, in bytes.
+const maxLength = 8 << 10
+
 // Compile checks and compiles rules, every mistake at once.
 func Compile(rs []Rule) (*Set, []Error) {
-	s, errs := &Set{}, []Error(nil)
+	s, errs := &Set{client: sampler{ip4: 32, ip6: 64}}, []Error(nil)
+	sites := 0
 	for i, r := range rs {
-		c, err := compile(r)
-		if err != nil {
-			errs = append(errs, place(i, err))
-			continue
+		c, mistakes := compile(r, &sites)
+		for j := range mistakes {
+			errs = append(errs, place(i, &mistakes[j]))
 		}
 		s.rules = append(s.rules, c)
 	}
@@ -45,127 +47,46 @@ func Compile(rs []Rule) (*Set, []Error) {
 	return s, nil
 }
 
-func compile(r Rule) (c compiled, err error) {
+// compile numbers the rule's dice after sites: each chance has its own.
+func compile(r Rule, sites *int) (c compiled, errs []file.Error) {
 	c.Rule = r
 	if strings.TrimSpace(r.When) == "" {
 		return c, nil
 	}
-	v := &visitor{}
-	c.program, err = expr.Compile(r.When,
-		expr.Env(&env{}), expr.AsBool(), expr.Patch(v),
-		expr.MaxNodes(2000), expr.DisableBuiltin("repeat"), expr.DisableBuiltin("now"),
-		expr.DisableBuiltin("date"), expr.DisableBuiltin("duration"),
+	if len(r.When) > maxLength {
+		return c, []file.Error{{Message: fmt.Sprintf("a condition has at most %d bytes", maxLength)}}
+	}
+	v := &visitor{survey: &survey{patterns: map[ast.Node]bool{}, ranges: map[ast.Node]bool{}}, src: r.When, sites: *sites}
+	program, err := expr.Compile(r.When,
+		expr.Env(&env{}), expr.AsBool(), expr.WarnOnAny(), expr.Patch(v.survey), expr.Patch(v),
+		expr.MaxNodes(2000), expr.DisableBuiltin("duration"),
 		expr.Function("duration", duration, parseDuration),
 		expr.Function("in_net", inNet, new(func(string, string) bool)),
 		expr.Function("hex", unhex, new(func(string) string)),
 	)
-	if v.err != nil {
-		return c, v.err
+	*sites = v.sites
+	slices.SortStableFunc(v.errs, func(a, b file.Error) int { return a.From - b.From })
+	var fe *file.Error
+	switch {
+	case len(v.errs) > 0:
+		return c, v.errs
+	case errors.As(err, &fe):
+		return c, []file.Error{*fe}
+	case err != nil:
+		return c, []file.Error{{Line: 1, Message: err.Error()}}
 	}
-	if err != nil {
-		return c, err
-	}
-	c.timed = v.timed
-	c.literal = literal(c.program.Node())
+	c.program, c.timed = program, v.timed
+	c.cost = max(1, v.cost*max(1, v.longest))
+	c.literal = literal(program.Node())
 	return c, nil
-}
-
-// visitor looks at every node: it puts byte-wise matching in place of `matches`
-// and names what the language does not have yet.
-type visitor struct {
-	timed bool
-	sites int
-	err   error
-}
-
-// Visit is ast.Visitor's.
-func (v *visitor) Visit(node *ast.Node) {
-	switch n := (*node).(type) {
-	case *ast.IdentifierNode:
-		v.identifier(n)
-	case *ast.BinaryNode:
-		if n.Operator == "matches" {
-			v.matches(node, n)
-		}
-	case *ast.CallNode:
-		v.call(n)
-	case *ast.BuiltinNode:
-	}
-}
-
-func (v *visitor) identifier(n *ast.IdentifierNode) {
-	if n.Value == "age" || n.Value == "idle" {
-		v.timed = true
-	}
-	if v.err == nil && slices.Contains(later, n.Value) {
-		v.fail(n, "%s is not yet supported", n.Value)
-	}
-}
-
-// call checks constant arguments, and gives each chance a die of its own.
-func (v *visitor) call(n *ast.CallNode) {
-	id, ok := n.Callee.(*ast.IdentifierNode)
-	if !ok {
-		return
-	}
-	switch id.Value {
-	case "chance":
-		v.sites++
-		n.Arguments = append(n.Arguments, &ast.IntegerNode{Value: v.sites})
-	case "in_net":
-		if s, ok := text(n.Arguments, 1); ok {
-			if _, err := prefix(s); err != nil {
-				v.fail(n, "%v", err)
-			}
-		}
-	case "hex":
-		if s, ok := text(n.Arguments, 0); ok {
-			if _, err := decodeHex(s); err != nil {
-				v.fail(n, "hex(%q): %v", s, err)
-			}
-		}
-	}
-}
-
-func text(args []ast.Node, i int) (string, bool) {
-	if i >= len(args) {
-		return "", false
-	}
-	s, ok := args[i].(*ast.StringNode)
-	if !ok {
-		return "", false
-	}
-	return s.Value, true
-}
-
-// matches replaces `x matches "re"` by a call that reads bytes: in the pattern
-// \xff is the byte, and what is not ASCII stands for its bytes.
-func (v *visitor) matches(node *ast.Node, n *ast.BinaryNode) {
-	lit, ok := n.Right.(*ast.StringNode)
-	if !ok {
-		v.fail(n, "the pattern of matches has to be a literal")
-		return
-	}
-	re, err := regexp.Compile(latin1(lit.Value))
-	if err != nil {
-		v.fail(n, "%v", err)
-		return
-	}
-	ast.Patch(node, &ast.CallNode{
-		Callee:    &ast.IdentifierNode{Value: "match_bytes"},
-		Arguments: []ast.Node{n.Left, &ast.ConstantNode{Value: re}},
-	})
-}
-
-func (v *visitor) fail(n ast.Node, format string, args ...any) {
-	if v.err == nil {
-		v.err = &file.Error{Location: n.Location(), Message: fmt.Sprintf(format, args...)}
-	}
 }
 
 // literal finds a text that the stream must contain for the expression to be
 // true: one operand of a conjunction that says so.
 func literal(n ast.Node) string {
+	if call, ok := n.(*ast.CallNode); ok {
+		return patternLiteral(call)
+	}
 	b, ok := n.(*ast.BinaryNode)
 	if !ok {
 		return ""
@@ -183,6 +104,23 @@ func literal(n ast.Node) string {
 	return ""
 }
 
+// patternLiteral is literal for a pattern on the stream.
+func patternLiteral(n *ast.CallNode) string {
+	if len(n.Arguments) != 2 {
+		return ""
+	}
+	id, isID := n.Arguments[0].(*ast.IdentifierNode)
+	c, isConst := n.Arguments[1].(*ast.ConstantNode)
+	if !isID || !isConst || id.Value != "stream" {
+		return ""
+	}
+	p, ok := c.Value.(*pattern)
+	if !ok {
+		return ""
+	}
+	return p.need
+}
+
 func longer(a, b string) string {
 	if len(b) > len(a) {
 		return b
@@ -190,25 +128,9 @@ func longer(a, b string) string {
 	return a
 }
 
-// place turns an error of expr's into one with a position.
-func place(rule int, err error) Error {
-	var fe *file.Error
-	if !errors.As(err, &fe) {
-		return Error{Rule: rule, Line: 1, Column: 1, Msg: err.Error()}
-	}
-	msg := fe.Message
-	if name, ok := strings.CutPrefix(msg, "unknown name "); ok {
-		if slices.Contains(later, name) {
-			msg = name + " is not yet supported"
-		} else if near := nearest(name); near != "" {
-			msg += fmt.Sprintf("; did you mean %s?", near)
-		}
-	}
-	line, col := fe.Line, fe.Column+1
-	if line == 0 {
-		line, col = 1, fe.From+1
-	}
-	return Error{Rule: rule, Line: line, Column: col, Msg: msg}
+// place gives an error its position, from 1.
+func place(rule int, e *file.Error) Error {
+	return Error{Rule: rule, Line: max(1, e.Line), Column: e.Column + 1, Msg: e.Message}
 }
 
 // nearest is the known name that differs in the fewest letters, at most two.

@@ -1,13 +1,12 @@
 package rules
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
-	"io"
-	"math"
 	"math/rand/v2"
 	"net/netip"
-	"regexp"
 	"strings"
 	"time"
 )
@@ -37,31 +36,32 @@ type env struct {
 	Idle      time.Duration `expr:"idle"`
 	Proto     string        `expr:"proto"`
 
-	Byte   func(string, int) (int, error)    `expr:"byte"`
-	U16    func(string, int) (int, error)    `expr:"u16"`
-	U32    func(string, int) (int, error)    `expr:"u32"`
-	Chance func(float64, ...int) bool        `expr:"chance"`
-	Sample func(string, float64) bool        `expr:"sample"`
-	Match  func(string, *regexp.Regexp) bool `expr:"match_bytes"`
+	Byte   func(string, int) (int, error)      `expr:"byte"`
+	U16    func(string, int) (int, error)      `expr:"u16"`
+	U32    func(string, int) (int, error)      `expr:"u32"`
+	Chance func(float64) bool                  `expr:"chance"`
+	Roll   func(float64, int) bool             `expr:"·roll"`
+	Sample func(string, float64) (bool, error) `expr:"sample"`
+	Match  func(string, *pattern) bool         `expr:"·match"`
 
 	seed uint64
 }
 
-func newEnv(seed uint64) *env {
-	e := &env{seed: seed, Sample: sample, Match: matchBytes}
+func newEnv(seed uint64, s *sampler) *env {
+	e := &env{seed: seed, Sample: s.sample, Match: func(s string, p *pattern) bool { return p.match(s) }}
 	e.Byte = func(s string, i int) (int, error) { return number(s, i, 1) }
 	e.U16 = func(s string, i int) (int, error) { return number(s, i, 2) }
 	e.U32 = func(s string, i int) (int, error) { return number(s, i, 4) }
-	e.Chance = e.chance
+	e.Roll = e.roll
 	return e
 }
 
 func (e *env) fill(f *Facts) {
 	if e.Src == "" {
-		e.Src, e.Dst = f.Src.Addr().String(), f.Dst.Addr().String()
+		e.Src, e.Dst = f.Src.Addr().Unmap().String(), f.Dst.Addr().Unmap().String()
 		e.Sport, e.Dport, e.Decoy = int(f.Src.Port()), int(f.Dst.Port()), f.Decoy
 		e.IPVersion = 6
-		if f.Src.Addr().Is4() {
+		if f.Src.Addr().Unmap().Is4() {
 			e.IPVersion = 4
 		}
 	}
@@ -72,7 +72,7 @@ func (e *env) fill(f *Facts) {
 
 // number reads n bytes at i, big-endian. Beyond the end the rule is false.
 func number(s string, i, n int) (v int, err error) {
-	if i < 0 || i+n > len(s) {
+	if i < 0 || i > len(s)-n {
 		return 0, fmt.Errorf("offset %d is beyond the %d bytes", i, len(s))
 	}
 	for _, c := range []byte(s[i : i+n]) {
@@ -81,21 +81,41 @@ func number(s string, i, n int) (v int, err error) {
 	return v, nil
 }
 
-// chance rolls once for each flow and place in the rules.
-func (e *env) chance(p float64, site ...int) bool {
-	return rand.New(rand.NewPCG(e.seed, uint64(site[0]))).Float64() < p
+// roll rolls once for each flow and place in the rules. The compiler puts it in
+// place of chance, whose field only lends its type.
+func (e *env) roll(p float64, site int) bool {
+	return rand.New(rand.NewPCG(e.seed, uint64(site))).Float64() < p
 }
 
-// sample is the same for a client every time.
-func sample(src string, p float64) bool {
-	h := uint64(14695981039346656037) // FNV-1a
-	for _, c := range []byte(src) {
-		h = (h ^ uint64(c)) * 1099511628211
+// forget lets go of the flow's bytes, whose memory is the record's.
+func (e *env) forget() { e.Stream, e.Last, e.Answered = "", "", "" }
+
+// sampler draws clients: the same one every time, and unforeseeable without
+// the key. A client is a prefix (limits.client_prefix).
+type sampler struct {
+	key      [32]byte
+	ip4, ip6 int // prefix lengths, bits
+}
+
+func (s *sampler) sample(src string, p float64) (bool, error) {
+	a, err := netip.ParseAddr(src)
+	if err != nil {
+		return false, err
 	}
-	h ^= h >> 33
-	h *= 0xff51afd7ed558ccd
-	h ^= h >> 33
-	return float64(h)/math.MaxUint64 < p
+	bits := s.ip6
+	if a.Is4() {
+		bits = s.ip4
+	}
+	client, err := a.Prefix(bits)
+	if err != nil {
+		return false, err
+	}
+	var b [48]byte
+	copy(b[:], s.key[:])
+	ip := client.Addr().As16()
+	copy(b[32:], ip[:])
+	h := sha256.Sum256(b[:])
+	return float64(binary.BigEndian.Uint64(h[:])>>11)/(1<<53) < p, nil
 }
 
 func parseDuration(s string) time.Duration { d, _ := time.ParseDuration(s); return d }
@@ -131,40 +151,5 @@ func decodeHex(s string) (string, error) {
 }
 
 func unhex(args ...any) (any, error) { return decodeHex(args[0].(string)) }
-
-// latin1 makes a pattern one that matches bytes read as runes: \xff, which the
-// expression's own escapes have made U+00FF, is that byte; a rune beyond stands
-// for the bytes of its UTF-8.
-func latin1(s string) string {
-	out := make([]rune, 0, len(s))
-	for _, r := range s {
-		if r <= 0xff {
-			out = append(out, r)
-			continue
-		}
-		for _, c := range []byte(string(r)) {
-			out = append(out, rune(c))
-		}
-	}
-	return string(out)
-}
-
-// byteReader reads each byte as a rune.
-type byteReader struct {
-	s string
-	i int
-}
-
-// ReadRune is io.RuneReader's.
-func (r *byteReader) ReadRune() (rune, int, error) {
-	if r.i == len(r.s) {
-		return 0, 0, io.EOF
-	}
-	c := r.s[r.i]
-	r.i++
-	return rune(c), 1, nil
-}
-
-func matchBytes(s string, re *regexp.Regexp) bool { return re.MatchReader(&byteReader{s: s}) }
 
 func containsString(b []byte, lit string) bool { return strings.Contains(view(b), lit) }

@@ -93,23 +93,40 @@ type Verdict struct {
 }
 
 // Set is a compiled list of rules. A nil set never speaks.
-type Set struct{ rules []compiled }
+type Set struct {
+	rules  []compiled
+	client sampler
+}
+
+// SetClients gives sample its key and says what one client is: the lengths of
+// the IPv4 and IPv6 prefixes (limits.client_prefix), 32 and 64 unless set. It is
+// called before the first flow.
+func (s *Set) SetClients(key [32]byte, ip4, ip6 int) { s.client = sampler{key, ip4, ip6} }
 
 type compiled struct {
 	Rule
 	program *vm.Program
 	literal string // the stream has to contain it; empty: unknown
 	timed   bool
+	cost    int // how often an evaluation may read the stream
 }
 
 // Flow is what a set remembers of one flow; the flow's owner guards it.
 type Flow struct {
+	set    *Set // that began with the flow, and stays its set over a reload
 	seed   uint64
 	fits   []uint16 // candidates, in file order
 	logged []bool   // by candidate
+	state  []seen   // by candidate
 	work   int      // bytes that evaluations have read
 	Errors int      // evaluations that failed, and counted as false
 	env    *env
+}
+
+// seen is how far a rule's literal was looked for.
+type seen struct {
+	upTo  int
+	found bool
 }
 
 // Init gives a flow its chance.
@@ -124,25 +141,33 @@ func (s *Set) Start(fl *Flow, f *Facts) {
 	if s == nil {
 		return
 	}
+	fl.set, fl.fits = s, nil
 	for i := range s.rules {
 		if s.rules[i].Match.Fits(f.Src, f.Dst) {
 			fl.fits = append(fl.fits, uint16(i))
 		}
 	}
-	fl.logged = make([]bool, len(fl.fits))
+	if len(fl.fits) > 0 {
+		fl.logged, fl.state = make([]bool, len(fl.fits)), make([]seen, len(fl.fits))
+	}
 }
 
-// Timed reports whether one of the flow's rules names age or idle.
+// Timed reports whether a rule that may still speak names age or idle.
 func (s *Set) Timed(fl *Flow) bool {
-	return slices.ContainsFunc(fl.fits, func(i uint16) bool { return s.rules[i].timed })
+	for n, i := range fl.fits {
+		if fl.set.rules[i].timed && !fl.logged[n] {
+			return true
+		}
+	}
+	return false
 }
 
 // Decide asks the flow's rules in file order; the first true one speaks.
 func (s *Set) Decide(fl *Flow, f *Facts) (v Verdict) {
 	v.Offset = len(f.Stream)
 	for n, i := range fl.fits {
-		r := &s.rules[i]
-		if fl.logged[n] || !fl.holds(r, f) {
+		r := &fl.set.rules[i]
+		if fl.logged[n] || !fl.holds(r, &fl.state[n], f) {
 			continue
 		}
 		if r.Action == Log {
@@ -157,25 +182,38 @@ func (s *Set) Decide(fl *Flow, f *Facts) (v Verdict) {
 }
 
 // holds evaluates one rule. What fails at run time is false.
-func (fl *Flow) holds(r *compiled, f *Facts) bool {
-	fl.work += len(f.Stream)
-	if r.literal != "" && !containsString(f.Stream, r.literal) {
+func (fl *Flow) holds(r *compiled, st *seen, f *Facts) bool {
+	if !fl.mayHold(r, st, f.Stream) {
 		return false
 	}
 	if r.program == nil {
 		return true
 	}
+	fl.work += r.cost * len(f.Stream)
 	if fl.env == nil {
-		fl.env = newEnv(fl.seed)
+		fl.env = newEnv(fl.seed, &fl.set.client)
 	}
 	fl.env.fill(f)
-	out, err := vm.Run(r.program, fl.env)
+	defer fl.env.forget()
+	machine := vm.VM{MemoryBudget: memoryBudget}
+	out, err := machine.Run(r.program, fl.env)
 	if err != nil {
 		fl.Errors++
 		return false
 	}
 	yes, _ := out.(bool)
 	return yes
+}
+
+// mayHold looks for the rule's literal in what the stream has grown by.
+func (fl *Flow) mayHold(r *compiled, st *seen, stream []byte) bool {
+	if r.literal == "" || st.found {
+		return true
+	}
+	from := max(0, min(st.upTo, len(stream))-len(r.literal)+1)
+	fl.work += len(stream) - from
+	st.upTo, st.found = len(stream), containsString(stream[from:], r.literal)
+	return st.found
 }
 
 // view shows bytes as a string without a copy; the bytes of a record never
