@@ -34,10 +34,12 @@ var (
 	ErrTaken      = errors.New("the key belongs to a live flow")
 )
 
+// shards is a power of two, many times the goroutines that look up at once.
 const shards = 64
 
-// Table maps the keys of both legs to one entry. It is safe for concurrent use;
-// an attacker chooses the keys, so the hash is seeded.
+// Table maps the keys of both legs to one entry, which must not be E's zero
+// value. It is safe for concurrent use; an attacker chooses the keys, so the
+// hash is seeded.
 type Table[E comparable] struct {
 	cfg    Config
 	seed   maphash.Seed
@@ -45,19 +47,28 @@ type Table[E comparable] struct {
 
 	mu      sync.Mutex // guards what follows; never held with a shard's lock
 	flows   int
-	clients map[netip.Prefix]int
+	clients map[netip.Prefix]*client[E]
 }
 
 type shard[E comparable] struct {
 	mu sync.RWMutex
-	m  map[Key]E
+	m  map[Key]slot[E]
+	_  [32]byte // a cache line for each: a neighbour's lock costs nothing
 }
+
+// slot is what a key leads to.
+type slot[E comparable] struct {
+	e  E
+	at int32 // the flow's place in its client's list; bound: the key of another leg
+}
+
+const bound = -1
 
 // New makes an empty table. It is not pre-sized to its bound.
 func New[E comparable](cfg Config) *Table[E] {
-	t := &Table[E]{cfg: cfg, seed: maphash.MakeSeed(), clients: map[netip.Prefix]int{}}
+	t := &Table[E]{cfg: cfg, seed: maphash.MakeSeed(), clients: map[netip.Prefix]*client[E]{}}
 	for i := range t.shards {
-		t.shards[i].m = map[Key]E{}
+		t.shards[i].m = map[Key]slot[E]{}
 	}
 	return t
 }
@@ -70,18 +81,19 @@ func (t *Table[E]) shard(k Key) *shard[E] {
 func (t *Table[E]) Lookup(k Key) (E, bool) {
 	s := t.shard(k)
 	s.mu.RLock()
-	e, ok := s.m[k]
+	v, ok := s.m[k]
 	s.mu.RUnlock()
-	return e, ok
+	return v.e, ok
 }
 
 // Insert adds a flow by its client leg's key and counts it to its client.
 func (t *Table[E]) Insert(k Key, e E) error {
-	if err := t.admit(k); err != nil {
+	at, err := t.admit(k, e)
+	if err != nil {
 		return err
 	}
-	if !t.Bind(k, e) {
-		t.dismiss(k)
+	if _, ok := t.put(k, slot[E]{e, at}); !ok {
+		t.dismiss(k, at)
 		return ErrTaken
 	}
 	return nil
@@ -90,28 +102,45 @@ func (t *Table[E]) Insert(k Key, e E) error {
 // Bind adds one more key for a live flow. It reports false if the key belongs
 // to another.
 func (t *Table[E]) Bind(k Key, e E) bool {
+	old, ok := t.put(k, slot[E]{e, bound})
+	return ok || old == e
+}
+
+// put sets a free key; else it returns whose it is.
+func (t *Table[E]) put(k Key, v slot[E]) (owner E, ok bool) {
 	s := t.shard(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if old, ok := s.m[k]; ok {
-		return old == e
+	if old, taken := s.m[k]; taken {
+		return old.e, false
 	}
-	s.m[k] = e
-	return true
+	s.m[k] = v
+	return v.e, true
 }
 
 // Unbind takes a key away that Bind has added.
 func (t *Table[E]) Unbind(k Key) {
-	s := t.shard(k)
-	s.mu.Lock()
-	delete(s.m, k)
-	s.mu.Unlock()
+	t.take(k, func(at int32) bool { return at == bound })
 }
 
 // Remove takes a flow away by the key that Insert added it with.
 func (t *Table[E]) Remove(k Key) {
-	t.Unbind(k)
-	t.dismiss(k)
+	if at, ok := t.take(k, func(at int32) bool { return at != bound }); ok {
+		t.dismiss(k, at)
+	}
+}
+
+// take deletes a key of the right kind.
+func (t *Table[E]) take(k Key, kind func(at int32) bool) (at int32, ok bool) {
+	s := t.shard(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v, ok := s.m[k]
+	if !ok || !kind(v.at) {
+		return 0, false
+	}
+	delete(s.m, k)
+	return v.at, true
 }
 
 // Len is the number of flows.
@@ -144,79 +173,10 @@ func (t *Table[E]) Each(f func(E)) {
 func (s *shard[E]) all() (es []E) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	for k, e := range s.m {
-		if k.Side == tcb.Client {
-			es = append(es, e)
+	for _, v := range s.m {
+		if v.at != bound {
+			es = append(es, v.e)
 		}
 	}
 	return es
-}
-
-// evictScan bounds how many flows Evict looks at: under pressure it is asked
-// again and again, and must never walk the whole table.
-const evictScan = 256
-
-// Evict finds a flow that ok agrees to, of the same client as k if sameClient
-// says so. It looks at no more than evictScan flows.
-func (t *Table[E]) Evict(k Key, sameClient bool, ok func(E) bool) (victim E, found bool) {
-	client := t.client(k)
-	left := evictScan
-	start := int(maphash.Comparable(t.seed, k) % shards)
-	for i := range shards {
-		s := &t.shards[(start+i)%shards]
-		s.mu.RLock()
-		for key, e := range s.m {
-			if left--; left < 0 {
-				break
-			}
-			if key.Side == tcb.Client && (!sameClient || t.client(key) == client) && ok(e) {
-				victim, found = e, true
-				break
-			}
-		}
-		s.mu.RUnlock()
-		if found || left < 0 {
-			return victim, found
-		}
-	}
-	return victim, false
-}
-
-// client is the prefix that counts as one client.
-func (t *Table[E]) client(k Key) netip.Prefix {
-	a := k.Leg.Source().Addr()
-	bits := t.cfg.PrefixV6
-	if a.Is4() {
-		bits = t.cfg.PrefixV4
-	}
-	p, err := a.Prefix(bits)
-	if err != nil {
-		return netip.PrefixFrom(a, a.BitLen())
-	}
-	return p
-}
-
-func (t *Table[E]) admit(k Key) error {
-	c := t.client(k)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	switch {
-	case t.cfg.Max > 0 && t.flows >= t.cfg.Max:
-		return ErrFull
-	case t.cfg.PerClient > 0 && t.clients[c] >= t.cfg.PerClient:
-		return ErrClientFull
-	}
-	t.flows++
-	t.clients[c]++
-	return nil
-}
-
-func (t *Table[E]) dismiss(k Key) {
-	c := t.client(k)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.flows--
-	if t.clients[c]--; t.clients[c] <= 0 {
-		delete(t.clients, c)
-	}
 }

@@ -1,10 +1,10 @@
 package flow
 
 import (
+	"maps"
 	"net/netip"
 	"sync"
 	"testing"
-	"time"
 
 	"sleight/stack/tcb"
 )
@@ -94,17 +94,7 @@ func TestConcurrentUse(t *testing.T) {
 	var wg sync.WaitGroup
 	for g := range 8 {
 		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			for i := range 500 {
-				k := key("198.51.100.1", uint16(g*1000+i))
-				tab.Insert(k, new(int))
-				tab.Lookup(k)
-				if i%2 == 0 {
-					tab.Remove(k)
-				}
-			}
-		}()
+		go use(&wg, tab, g)
 	}
 	wg.Wait()
 	if tab.Len() != 2000 || tab.Keys() != 2000 {
@@ -112,37 +102,146 @@ func TestConcurrentUse(t *testing.T) {
 	}
 }
 
-func TestTimersWakeInOrder(t *testing.T) {
-	tm := NewTimers[string]()
-	t0 := time.Unix(0, 0)
-	tm.Schedule("c", t0.Add(3))
-	tm.Schedule("a", t0.Add(1))
-	tm.Schedule("b", t0.Add(2))
-	if got := tm.Due(t0, nil); got != nil {
-		t.Fatalf("woke %v too early", got)
-	}
-	if got := tm.Due(t0.Add(2), nil); len(got) != 2 || got[0] != "a" || got[1] != "b" || tm.Len() != 1 {
-		t.Errorf("woke %v", got)
+func use(wg *sync.WaitGroup, tab *Table[*int], g int) {
+	defer wg.Done()
+	for i := range 500 {
+		k, e := key("198.51.100.1", uint16(g*1000+i)), new(int)
+		back := Key{Leg: k.Leg.Reverse(), Side: tcb.Serving, Door: 1}
+		tab.Insert(k, e)
+		tab.Bind(back, e)
+		tab.Lookup(k)
+		tab.Evict(k, i%3 == 0, func(*int) bool { return false })
+		tab.Unbind(back)
+		if i%2 == 0 {
+			tab.Remove(k)
+		}
 	}
 }
 
+// A key leads to one flow: the same one may not be counted twice, and what was
+// never there takes nothing away.
+func TestCountsAreTheFlows(t *testing.T) {
+	tab, e := table(Config{}), new(int)
+	k := key("198.51.100.1", 1)
+	if err := tab.Insert(k, e); err != nil {
+		t.Fatal(err)
+	}
+	if err := tab.Insert(k, e); err != ErrTaken {
+		t.Errorf("the same flow again: %v, want ErrTaken", err)
+	}
+	tab.Unbind(k) // not the key of another leg
+	tab.Remove(key("198.51.100.1", 2))
+	if tab.Len() != 1 || tab.Keys() != 1 {
+		t.Errorf("%d flows, %d keys; want 1", tab.Len(), tab.Keys())
+	}
+	tab.Remove(k)
+	tab.Remove(k)
+	if tab.Len() != 0 || len(tab.clients) != 0 {
+		t.Errorf("%d flows, %d clients left", tab.Len(), len(tab.clients))
+	}
+}
+
+// A client at its bound whose flow in Closing lies among many others' finds it,
+// if not at the first look then at a later one.
+func TestEvictFindsTheClientsOwnAmongMany(t *testing.T) {
+	tab := table(Config{PerClient: 1024})
+	for i := range 20_000 {
+		e := new(int)
+		if err := tab.Insert(key("203.0.113.9", uint16(i)).from(i), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	closing := new(int)
+	for i := range 1024 {
+		e := new(int)
+		if i == 700 {
+			e = closing
+		}
+		if err := tab.Insert(key("198.51.100.1", uint16(i)), e); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for try := range 1024 / evictScan {
+		looked := 0
+		got, ok := tab.Evict(key("198.51.100.1", 5000), true, func(e *int) bool { looked++; return e == closing })
+		if looked > evictScan {
+			t.Fatalf("looked at %d flows, more than %d", looked, evictScan)
+		}
+		if ok && got == closing {
+			return
+		}
+		t.Logf("not at look %d", try)
+	}
+	t.Error("not found")
+}
+
+func TestEvictLooksAtAFew(t *testing.T) {
+	tab := table(Config{})
+	for i := range 5000 {
+		tab.Insert(key("203.0.113.9", uint16(i)), new(int))
+	}
+	looked := 0
+	if _, ok := tab.Evict(key("198.51.100.1", 1), false, func(*int) bool { looked++; return false }); ok || looked != evictScan {
+		t.Errorf("looked at %d flows, found %v", looked, ok)
+	}
+}
+
+// A client's list does not grow with the flows that it has had.
+func TestPlacesOfAClientAreUsedAgain(t *testing.T) {
+	tab := table(Config{PerClient: 4})
+	first := key("198.51.100.1", 0)
+	tab.Insert(first, new(int))
+	for i := range 10_000 {
+		k := key("198.51.100.1", uint16(1+i))
+		if err := tab.Insert(k, new(int)); err != nil {
+			t.Fatal(err)
+		}
+		tab.Remove(k)
+	}
+	if n := len(tab.clients[tab.prefix(first)].flows); n != 2 {
+		t.Errorf("%d places for 2 flows at once", n)
+	}
+}
+
+func TestEachFlowOnce(t *testing.T) {
+	tab := table(Config{})
+	want := map[*int]int{}
+	for i := range 100 {
+		e := new(int)
+		want[e] = 1
+		k := key("198.51.100.1", uint16(i))
+		tab.Insert(k, e)
+		tab.Bind(Key{Leg: k.Leg.Reverse(), Side: tcb.Serving, Door: 1}, e)
+	}
+	got := map[*int]int{}
+	tab.Each(func(e *int) { got[e]++ })
+	if !maps.Equal(got, want) {
+		t.Errorf("%d flows of %d, or some more than once", len(got), len(want))
+	}
+}
+
+// BenchmarkLookup measures the table, not the cache: the keys come in no order.
 func BenchmarkLookup(b *testing.B) {
 	for _, n := range []int{1_000, 1_000_000} {
 		tab := New[*int](Config{PrefixV4: 32, PrefixV6: 64})
 		e := new(int)
+		k := key("198.51.100.1", 0)
 		for i := range n {
-			tab.Bind(key("198.51.100.1", uint16(i)).with(i>>16), e)
+			tab.Bind(k.from(i), e)
 		}
 		b.Run(map[int]string{1_000: "1k", 1_000_000: "1M"}[n], func(b *testing.B) {
-			for i := range b.N {
-				j := i * 7919 % n
-				tab.Lookup(key("198.51.100.1", uint16(j)).with(j >> 16))
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if _, ok := tab.Lookup(k.from(i * 7919 % n)); !ok {
+					b.Fatal("lost")
+				}
 			}
 		})
 	}
 }
 
-func (k Key) with(n int) Key {
-	k.Leg.Dst[15] = byte(n)
+// from is the key of the n-th client.
+func (k Key) from(n int) Key {
+	k.Leg.Src[13], k.Leg.Src[14], k.Leg.Src[15] = byte(n>>16), byte(n>>8), byte(n)
 	return k
 }

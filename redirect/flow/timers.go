@@ -1,63 +1,119 @@
 package flow
 
 import (
-	"container/heap"
 	"sync"
 	"time"
 )
 
-// Timers says which entries' time has come. An entry may stand in it more than
-// once; its owner looks at its own deadline when it is woken.
-type Timers[E any] struct {
-	mu sync.Mutex
-	q  queue[E]
+// Timers says which entries' time has come. An entry stands in it at most once,
+// however often it is scheduled, so it never grows beyond the live flows. It is
+// safe for concurrent use.
+type Timers[E comparable] struct {
+	mu    sync.Mutex
+	base  time.Time
+	q     []timer[E] // a binary heap: no timer is due before its parent, (i−1)/2
+	place map[E]int32
 }
 
 // NewTimers makes an empty schedule.
-func NewTimers[E any]() *Timers[E] { return &Timers[E]{} }
+func NewTimers[E comparable]() *Timers[E] { return &Timers[E]{place: map[E]int32{}} }
 
-type timer[E any] struct {
-	at time.Time
+type timer[E comparable] struct {
+	at time.Duration // since base
 	e  E
 }
 
-type queue[E any] []timer[E]
-
-func (q queue[E]) Len() int           { return len(q) }
-func (q queue[E]) Less(i, j int) bool { return q[i].at.Before(q[j].at) }
-func (q queue[E]) Swap(i, j int)      { q[i], q[j] = q[j], q[i] }
-
-// Push and Pop are heap.Interface's.
-func (q *queue[E]) Push(x any) { *q = append(*q, x.(timer[E])) }
-func (q *queue[E]) Pop() any {
-	old := *q
-	n := len(old) - 1
-	t := old[n]
-	old[n] = timer[E]{}
-	*q = old[:n]
-	return t
-}
-
-// Schedule asks for e to be woken at a time.
+// Schedule asks for e to be woken at a time, which takes the place of the one
+// that it was scheduled for before.
 func (t *Timers[E]) Schedule(e E, at time.Time) {
 	t.mu.Lock()
-	heap.Push(&t.q, timer[E]{at, e})
-	t.mu.Unlock()
+	defer t.mu.Unlock()
+	if t.base.IsZero() {
+		t.base = at
+	}
+	i, ok := t.place[e]
+	if !ok {
+		i = int32(len(t.q))
+		t.q = append(t.q, timer[E]{})
+	}
+	t.settle(int(i), timer[E]{at.Sub(t.base), e})
 }
 
-// Due appends the entries whose time has come and takes them off the schedule.
-func (t *Timers[E]) Due(now time.Time, dst []E) []E {
+// Cancel takes an entry off the schedule.
+func (t *Timers[E]) Cancel(e E) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for len(t.q) > 0 && !now.Before(t.q[0].at) {
-		dst = append(dst, heap.Pop(&t.q).(timer[E]).e)
+	if i, ok := t.place[e]; ok {
+		t.remove(int(i))
+	}
+}
+
+// Due appends the entries whose time has come, the earliest first, and takes
+// them off the schedule.
+func (t *Timers[E]) Due(now time.Time, dst []E) []E {
+	for more := true; more; {
+		dst, more = t.some(now, dst)
 	}
 	return dst
 }
 
-// Len is how many wakings are scheduled.
+// atOnce is how many entries are taken while packets may wait for the lock.
+const atOnce = 64
+
+func (t *Timers[E]) some(now time.Time, dst []E) (_ []E, more bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	at := now.Sub(t.base)
+	for range atOnce {
+		if len(t.q) == 0 || at < t.q[0].at {
+			return dst, false
+		}
+		dst = append(dst, t.q[0].e)
+		t.remove(0)
+	}
+	return dst, true
+}
+
+// Len is how many entries are scheduled.
 func (t *Timers[E]) Len() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return len(t.q)
+}
+
+// remove takes out the timer at i and fills its place with the last one.
+func (t *Timers[E]) remove(i int) {
+	delete(t.place, t.q[i].e)
+	end := len(t.q) - 1
+	last := t.q[end]
+	t.q[end] = timer[E]{}
+	t.q = t.q[:end]
+	if i < end {
+		t.settle(i, last)
+	}
+}
+
+// settle puts a timer at i, or as far up or down from there as the heap asks.
+func (t *Timers[E]) settle(i int, v timer[E]) {
+	for i > 0 && v.at < t.q[(i-1)/2].at {
+		t.set(i, t.q[(i-1)/2])
+		i = (i - 1) / 2
+	}
+	for {
+		child := 2*i + 1
+		if child+1 < len(t.q) && t.q[child+1].at < t.q[child].at {
+			child++
+		}
+		if child >= len(t.q) || v.at <= t.q[child].at {
+			break
+		}
+		t.set(i, t.q[child])
+		i = child
+	}
+	t.set(i, v)
+}
+
+func (t *Timers[E]) set(i int, v timer[E]) {
+	t.q[i] = v
+	t.place[v.e] = int32(i)
 }
