@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -53,12 +54,20 @@ func (r *realWeb) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 		h := sha256.New()
 		n, _ := io.Copy(h, q.Body)
 		fmt.Fprintf(w, "%d %x\n", n, h.Sum(nil))
+	case sized(q.URL.Path) > 0:
+		_, _ = w.Write(bulk[:sized(q.URL.Path)])
 	case strings.HasPrefix(q.URL.Path, "/bulk"):
 		w.Header().Set("Content-Length", fmt.Sprint(len(bulk)))
 		_, _ = w.Write(bulk)
 	default:
 		fmt.Fprintf(w, "the real host's page\n")
 	}
+}
+
+// sized is the number that a path consists of.
+func sized(path string) int {
+	n, _ := strconv.Atoi(strings.TrimPrefix(path, "/"))
+	return n
 }
 
 // bulk is 20 MB that compress badly.
