@@ -4,88 +4,171 @@ import (
 	"encoding/binary"
 	"net/netip"
 
-	"gvisor.dev/gvisor/pkg/tcpip/checksum"
-
 	"sleight/stack/wire"
 )
 
 const (
+	ip4Header, ip6Header = 20, 40
+	icmpHeader           = 8
+	udpHeader            = 8
+
 	echoRequest4, echoReply4 = 8, 0
 	echoRequest6, echoReply6 = 128, 129
 	port4, port6             = 3, 4 // code of "port unreachable"
-	// quote bounds what an error quotes (RFC 1812, section 4.3.2.3: at most 576
-	// bytes; RFC 4443, section 2.4: within the least MTU).
-	quote4, quote6 = 576 - 28, 1280 - 48
+
+	// quote4 and quote6 bound what an error quotes: the whole error has at most
+	// 576 bytes (RFC 1812, section 4.3.2.3), or the least MTU (RFC 4443, section 2.4).
+	quote4 = 576 - ip4Header - icmpHeader
+	quote6 = 1280 - ip6Header - icmpHeader
+
+	// internetControl is the precedence of an ICMP error (RFC 1812, section 4.3.2.5).
+	internetControl = 0xc0
 )
 
-// Answer writes what the host says to a ping or to a UDP datagram for a closed
-// port, and returns its length; 0: nothing. pkt is the packet that p describes.
+// Answer is Probe for a caller that has no IP ID to give and does not know what
+// the kernel has verified.
 func (p *Profile) Answer(dst []byte, in *wire.Packet, pkt []byte) int {
-	four := in.Src.Is4()
-	switch {
-	case in.Proto == wire.ProtoUDP && four:
-		return p.icmp(dst, in, wire.Unreachable4, port4, pkt[:min(len(pkt), quote4)])
-	case in.Proto == wire.ProtoUDP:
-		return p.icmp(dst, in, wire.Unreachable6, port6, pkt[:min(len(pkt), quote6)])
-	case len(in.L4) < 8 || len(in.L4) > 1480:
-		return 0
-	case in.Proto == wire.ProtoICMP4 && in.L4[0] == echoRequest4:
-		return p.icmp(dst, in, echoReply4, 0, in.L4[4:])
-	case in.Proto == wire.ProtoICMP6 && in.L4[0] == echoRequest6:
-		return p.icmp(dst, in, echoReply6, 0, in.L4[4:])
+	return p.Probe(dst, in, pkt, wire.Offload{NeedsCsum: true}, 0)
+}
+
+// Probe writes what the host says to a ping or to a UDP datagram for a closed
+// port, and returns its length; 0: nothing. pkt is the packet that in describes,
+// id the IP ID of the answer, whose DF bit is not set: a series of the host's.
+// Errors are limited: see Limits. dst must have room for as much as pkt has, and
+// for 1280 bytes.
+func (p *Profile) Probe(dst []byte, in *wire.Packet, pkt []byte, off wire.Offload, id uint16) int {
+	switch in.Proto {
+	case wire.ProtoICMP4:
+		if in.Src.Is4() {
+			return p.echo(dst, in, echoRequest4, echoReply4, id)
+		}
+	case wire.ProtoICMP6:
+		if !in.Src.Is4() {
+			return p.echo(dst, in, echoRequest6, echoReply6, id)
+		}
+	case wire.ProtoUDP:
+		if datagram(in, off) {
+			return p.unreachable(dst, in, pkt, id)
+		}
 	}
 	return 0
 }
 
-// icmp writes a message whose body follows type, code and checksum; an error's
-// four unused bytes are put before its quote.
-func (p *Profile) icmp(dst []byte, in *wire.Packet, typ, code uint8, body []byte) int {
-	head := 20
-	if !in.Src.Is4() {
-		head = 40
+// echo answers a ping: its code, ToS and data are the request's.
+func (p *Profile) echo(dst []byte, in *wire.Packet, request, reply uint8, id uint16) int {
+	if len(in.L4) < icmpHeader || in.L4[0] != request || l4Sum(in) != 0xffff {
+		return 0
 	}
-	at := head + 4
-	if code != 0 {
-		clear(dst[at : at+4])
-		at += 4
-	}
-	n := at + copy(dst[at:], body)
-	ip, msg := dst[:head], dst[head:n]
-	msg[0], msg[1], msg[2], msg[3] = typ, code, 0, 0
-	sum := uint16(0)
-	if in.Src.Is4() {
-		p.ip4(ip, in.Dst, in.Src, n)
-	} else {
-		p.ip6(ip, in.Dst, in.Src, len(msg))
-		sum = pseudo6(ip, len(msg))
-	}
-	binary.BigEndian.PutUint16(msg[2:], ^checksum.Checksum(msg, sum))
-	return n
+	msg := dst[headerOf(in):][:len(in.L4)]
+	copy(msg, in.L4)
+	msg[0] = reply
+	return p.finish(dst, in, len(msg), in.TOS, id)
 }
 
-func (p *Profile) ip4(b []byte, src, dst netip.Addr, total int) {
+// unreachable says that the port is closed.
+func (p *Profile) unreachable(dst []byte, in *wire.Packet, pkt []byte, id uint16) int {
+	typ, code, quote, tos := uint8(wire.Unreachable6), uint8(port6), quote6, uint8(0)
+	if in.Src.Is4() {
+		typ, code, quote, tos = wire.Unreachable4, port4, quote4, in.TOS&^ecn|internetControl
+	}
+	pkt = pkt[:min(len(pkt), quote)]
+	msg := dst[headerOf(in):][:icmpHeader+len(pkt)]
+	clear(msg[:icmpHeader])
+	msg[0], msg[1] = typ, code
+	copy(msg[icmpHeader:], pkt)
+	return p.finish(dst, in, len(msg), tos, id)
+}
+
+// datagram reports whether a host would look for the port at all: lengths that
+// fit, and a checksum that is right (RFC 768: 0 is none, but not in IPv6, RFC
+// 8200, section 8.1) unless the kernel has left it open.
+func datagram(in *wire.Packet, off wire.Offload) bool {
+	b := in.L4
+	if len(b) < udpHeader {
+		return false
+	}
+	n := int(binary.BigEndian.Uint16(b[4:]))
+	if n < udpHeader || n > len(b) {
+		return false
+	}
+	switch csum := binary.BigEndian.Uint16(b[6:]); {
+	case off.NeedsCsum || off.CsumValid:
+		return true
+	case csum == 0:
+		return in.Src.Is4()
+	}
+	said := *in
+	said.L4 = b[:n]
+	return l4Sum(&said) == 0xffff
+}
+
+// finish writes the IP header before a message of n bytes, and its checksum.
+func (p *Profile) finish(dst []byte, in *wire.Packet, n int, tos uint8, id uint16) int {
+	head := headerOf(in)
+	out := wire.Packet{Src: in.Dst, Dst: in.Src, Proto: wire.ProtoICMP6, L4: dst[head : head+n]}
+	if in.Src.Is4() {
+		out.Proto = wire.ProtoICMP4
+		p.ip4(dst[:head], &out, tos, id)
+	} else {
+		p.ip6(dst[:head], &out, tos)
+	}
+	out.L4[2], out.L4[3] = 0, 0
+	binary.BigEndian.PutUint16(out.L4[2:], ^l4Sum(&out))
+	return head + n
+}
+
+func headerOf(in *wire.Packet) int {
+	if in.Src.Is4() {
+		return ip4Header
+	}
+	return ip6Header
+}
+
+func (p *Profile) ip4(b []byte, out *wire.Packet, tos uint8, id uint16) {
 	clear(b)
-	b[0] = 0x45
-	binary.BigEndian.PutUint16(b[2:], uint16(total))
-	b[8], b[9] = p.TTL, wire.ProtoICMP4
-	s, d := src.As4(), dst.As4()
+	b[0], b[1] = 0x45, tos
+	binary.BigEndian.PutUint16(b[2:], uint16(len(b)+len(out.L4)))
+	binary.BigEndian.PutUint16(b[4:], id)
+	b[8], b[9] = p.TTL, out.Proto
+	s, d := out.Src.As4(), out.Dst.As4()
 	copy(b[12:], s[:])
 	copy(b[16:], d[:])
-	binary.BigEndian.PutUint16(b[10:], ^checksum.Checksum(b, 0))
+	binary.BigEndian.PutUint16(b[10:], ^fold(sum(b)))
 }
 
-func (p *Profile) ip6(b []byte, src, dst netip.Addr, payload int) {
-	clear(b)
-	b[0] = 0x60
-	binary.BigEndian.PutUint16(b[4:], uint16(payload))
-	b[6], b[7] = wire.ProtoICMP6, p.TTL
-	s, d := src.As16(), dst.As16()
+func (p *Profile) ip6(b []byte, out *wire.Packet, tos uint8) {
+	flow := label(netip.AddrPortFrom(out.Src, 0), netip.AddrPortFrom(out.Dst, 0))
+	binary.BigEndian.PutUint32(b, 6<<28|uint32(tos)<<20|flow)
+	binary.BigEndian.PutUint16(b[4:], uint16(len(out.L4)))
+	b[6], b[7] = out.Proto, p.TTL
+	s, d := out.Src.As16(), out.Dst.As16()
 	copy(b[8:], s[:])
 	copy(b[24:], d[:])
 }
 
-// pseudo6 sums the pseudo-header of RFC 8200, section 8.1.
-func pseudo6(ip []byte, n int) uint16 {
-	sum := checksum.Checksum(ip[8:40], 0)
-	return checksum.Combine(sum, checksum.Combine(uint16(n), wire.ProtoICMP6))
+// l4Sum sums a packet's transport part, with the pseudo-header of RFC 8200,
+// section 8.1, where there is one: ICMP in IPv4 has none.
+func l4Sum(p *wire.Packet) uint16 {
+	s := sum(p.L4)
+	if p.Proto != wire.ProtoICMP4 {
+		s += sum(p.Src.AsSlice()) + sum(p.Dst.AsSlice()) + uint32(len(p.L4)) + uint32(p.Proto)
+	}
+	return fold(s)
+}
+
+// sum adds 16-bit words up (RFC 1071). A probe is the exception among packets:
+// this does not have to be fast.
+func sum(b []byte) (s uint32) {
+	for ; len(b) > 1; b = b[2:] {
+		s += uint32(b[0])<<8 | uint32(b[1])
+	}
+	if len(b) == 1 {
+		s += uint32(b[0]) << 8
+	}
+	return s
+}
+
+func fold(s uint32) uint16 {
+	s = s>>16 + s&0xffff
+	return uint16(s>>16 + s&0xffff)
 }

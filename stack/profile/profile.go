@@ -1,8 +1,10 @@
 // Package profile is how a host looks on the wire below its application: what
-// its SYN-ACK says, its hop limit, how it refuses.
+// its SYN-ACK says, its hop limit, how it refuses, what it answers to a ping.
 package profile
 
 import (
+	"time"
+
 	"sleight/stack/tcb"
 	"sleight/stack/wire"
 )
@@ -13,11 +15,43 @@ type Profile struct {
 	TTL      uint8 // initial hop limit
 	WndShift uint8 // of its windows
 	SACK, TS bool  // offered, if the client offers it
+	Limits   Limits
 }
 
-// Linux is a current Debian kernel: SYN-ACK with MSS, SACK-permitted and
-// timestamps, window scale 7; IP ID 0 on SYN-ACK and RST, then a series; DF set.
-var Linux = &Profile{Name: "linux", TTL: 64, WndShift: 7, SACK: true, TS: true}
+// Limits are how often the host says what others could make it say for ever.
+// They are values: whoever speaks in its name does the counting.
+type Limits struct {
+	// Repeat is the least time between two bare acknowledgements that answer what
+	// is not acceptable, of one connection.
+	Repeat time.Duration
+	// Errors4 and Errors6 are the time in which one more ICMP error to the same
+	// client is allowed, ErrorBurst how many at once after a silence.
+	Errors4, Errors6 time.Duration
+	ErrorBurst       int
+}
+
+// Linux is a current Debian kernel (6.1 and 6.12). As measured:
+//
+//   - The SYN-ACK's options, each only if the client sent it: MSS always;
+//     then SACK-permitted and timestamps in one word of four bytes, or NOP NOP
+//     before the one that stands alone; NOP and window scale at the end.
+//   - Window 65160 with timestamps, 64240 without (MTU 1500, IPv4): see window.
+//   - IP ID 0 until the handshake is done and on a RST, then a series from a
+//     random start; DF on all TCP, never on ICMP.
+//   - ToS 0 on a connection; a RST or an answer to a ping has the asker's.
+//   - An IPv6 flow label on everything, constant for a connection.
+//   - Timestamps tick each millisecond.
+//
+// It departs from Linux in one thing: it never agrees to ECN, which Linux does
+// when it is asked to (tcp_ecn = 2).
+var Linux = &Profile{
+	Name: "linux", TTL: 64, WndShift: 7, SACK: true, TS: true,
+	Limits: Limits{
+		Repeat:  500 * time.Millisecond, // tcp_invalid_ratelimit
+		Errors4: time.Second, Errors6: 250 * time.Millisecond,
+		ErrorBurst: 6,
+	},
+}
 
 // Negotiated is what a SYN and its SYN-ACK agree on.
 type Negotiated struct {
@@ -31,38 +65,54 @@ type Negotiated struct {
 }
 
 const (
-	minMSS  = 88    // Linux: TCP_MIN_SND_MSS with options
-	wndRoom = 65535 // an initial window is at most what no scale is needed for
 	header4 = 20 + 20
 	header6 = 40 + 20
+	tsSize  = 12 // timestamps, as they stand in each segment
+
+	// Where a SYN has no MSS (RFC 9293, MUST-15 and section 3.7.1).
+	defaultMSS4 = 536
+	defaultMSS6 = 1220
+	// minMSS keeps a client from asking for segments without room for data: 40
+	// bytes of options and 8 of payload, as Linux has it (CVE-2019-11479).
+	minMSS = 48
 )
 
 // Negotiate answers a client's options as the host would; mtu is the path's, in
 // bytes.
 func (p *Profile) Negotiate(syn *wire.Segment, mtu int) Negotiated {
 	o := &syn.Opts
+	mtu = min(mtu, 0xffff) // no packet is longer
 	n := Negotiated{
 		SACK: p.SACK && o.SACKPermitted, TS: p.TS && o.HasTS, Scaled: o.HasWndShift,
-		SndMSS: 536, RcvMSS: uint16(mtu - header4), // RFC 9293, MUST-15
+		SndMSS: defaultMSS4, RcvMSS: mss(mtu - header4),
 	}
 	if !syn.Is4() {
-		n.SndMSS, n.RcvMSS = 1220, uint16(mtu-header6) // RFC 9293, section 3.7.1
+		n.SndMSS, n.RcvMSS = defaultMSS6, mss(mtu-header6)
 	}
-	if o.HasMSS {
+	if o.HasMSS && o.MSS > 0 { // an MSS of 0 is none
 		n.SndMSS = max(o.MSS, minMSS)
 	}
 	n.SndMSS = min(n.SndMSS, n.RcvMSS)
 	if n.Scaled {
 		n.SndShift, n.RcvShift = o.WndShift, p.WndShift
 	}
-	// Linux rounds its initial window down to whole segments as the client will
-	// cut them: 45 of 1448 bytes are 65160.
-	cut := int(n.RcvMSS)
-	if n.TS {
-		cut -= 12
-	}
-	n.Wnd = uint16(wndRoom / cut * cut)
+	n.Wnd = window(n.RcvMSS, n.TS)
 	return n
+}
+
+// mss brings a length into the range of the option.
+func mss(n int) uint16 { return uint16(min(max(n, minMSS), 0xffff)) }
+
+// window is what Linux offers at first: half of its default buffer (tcp_rmem),
+// rounded down to whole segments as a client cuts them that has the host's own
+// MSS, and no more than a window without scale can be.
+func window(mss uint16, ts bool) uint16 {
+	const space = 65536
+	cut := int(mss)
+	if ts {
+		cut -= tsSize
+	}
+	return uint16(min(space/cut*cut, 0xffff))
 }
 
 // SYNACK writes the answer to a SYN. tsval is the client leg's clock.
@@ -80,20 +130,4 @@ func (p *Profile) SYNACK(out, syn *wire.Segment, n *Negotiated, iss tcb.Seq, tsv
 	if n.TS {
 		o.HasTS, o.TSVal, o.TSEcr = true, tsval, syn.Opts.TSVal
 	}
-}
-
-// RST answers a segment to a closed port (RFC 9293, section 3.10.7.1); false: no
-// answer, since it is a RST itself.
-func (p *Profile) RST(out, seg *wire.Segment) bool {
-	if seg.Flags.Has(wire.RST) {
-		return false
-	}
-	*out = wire.Segment{Src: seg.Dst, Dst: seg.Src, TTL: p.TTL, DF: true, Flags: wire.RST}
-	if seg.Flags.Has(wire.ACK) {
-		out.Seq = seg.Ack
-		return true
-	}
-	out.Flags |= wire.ACK
-	out.Ack = seg.End()
-	return true
 }
