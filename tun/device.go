@@ -129,6 +129,9 @@ func bringUp(name string, mtu int) error {
 	if err := setMTU(s, name, mtu); err != nil {
 		return deviceError(name, fmt.Sprintf("ip link set dev %s mtu %d", name, mtu), err)
 	}
+	if err := setQueueLength(s, name); err != nil && !errors.Is(err, unix.EPERM) {
+		return deviceError(name, fmt.Sprintf("ip link set dev %s txqueuelen %d", name, queueLength), err)
+	}
 	if err := setUp(s, name); err != nil {
 		return deviceError(name, fmt.Sprintf("ip link set dev %s up", name), err)
 	}
@@ -148,6 +151,25 @@ func setMTU(s int, name string, mtu int) error {
 	}
 	req.SetUint32(uint32(mtu))
 	return unix.IoctlIfreq(s, unix.SIOCSIFMTU, req)
+}
+
+// queueLength is how many packets the kernel keeps for a reader that is late: the
+// default of 500 is less than one window of a fast host, and what is lost there
+// the client sees as a hole.
+const queueLength = 4096
+
+// setQueueLength raises the queue's length, and never lowers it. Without the
+// right to, the device works with what it has.
+func setQueueLength(s int, name string) error {
+	req, err := unix.NewIfreq(name)
+	if err != nil {
+		return err
+	}
+	if err := unix.IoctlIfreq(s, unix.SIOCGIFTXQLEN, req); err != nil || req.Uint32() >= queueLength {
+		return err
+	}
+	req.SetUint32(queueLength)
+	return unix.IoctlIfreq(s, unix.SIOCSIFTXQLEN, req)
 }
 
 func setUp(s int, name string) error {

@@ -47,12 +47,26 @@ func load(path string) (*config.Config, *rules.Set, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	for _, d := range cfg.Decoys {
-		if _, err := stack.Compile(service(&d.Service)); err != nil {
-			return nil, nil, fmt.Errorf("%s: decoy %s: %w", cfg.File, d.Name, err)
+	var errs []error
+	for i := range cfg.Decoys {
+		if _, err := compileService(&cfg.Decoys[i]); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", cfg.File, err))
 		}
 	}
-	return cfg, set, nil
+	return cfg, set, errors.Join(errs...)
+}
+
+// compileService makes a decoy's service; nil for those that never serve.
+func compileService(d *config.Decoy) (*stack.Compiled, error) {
+	s := service(&d.Service)
+	if s.Kind == stack.Closed || s.Kind == stack.Filtered {
+		return nil, nil
+	}
+	c, err := stack.Compile(s)
+	if err != nil {
+		return nil, fmt.Errorf("decoy %s: %w", d.Name, err)
+	}
+	return c, nil
 }
 
 // compileRules turns mistakes within an expression into ones in the file.

@@ -184,9 +184,9 @@ func (d redirectDecoy) Expect(c redirect.Conn) redirect.Gate {
 
 func newDecoy(cfg *config.Config) (d redirectDecoy, err error) {
 	for i := range cfg.Decoys {
-		s, err := stack.Compile(service(&cfg.Decoys[i].Service))
+		s, err := compileService(&cfg.Decoys[i])
 		if err != nil {
-			return d, fmt.Errorf("decoy %s: %w", cfg.Decoys[i].Name, err)
+			return d, err
 		}
 		d.services = append(d.services, s)
 	}

@@ -222,6 +222,27 @@ func TestOffTakesWhateverComesUntilItIsQuiet(t *testing.T) {
 	}
 }
 
+// A backend that is slow to begin is not quiet: the decoy has answered the turn,
+// so there is an answer to wait for.
+func TestOffWaitsForTheFirstByte(t *testing.T) {
+	cfg := base()
+	cfg.Mode = replay.Off
+	cfg.Turns = turns("a\n", "?")
+	begun := false
+	b := setup(t, cfg, sim.Fault{}, linux, nil)
+	b.w.Drive(time.Millisecond, func(now time.Time) {
+		if !begun && b.host.Open() && now.UnixMilli()-sim.NewWorld(0).Now.UnixMilli() > 300 {
+			begun = true
+			b.host.Write(now, []byte("late\n"))
+		}
+	})
+	b.run()
+	b.want(replay.Done, replay.None)
+	if want := 7001 + len("late\n"); int(b.m.Swallowed()) != want {
+		t.Errorf("swallowed up to %d, want %d", b.m.Swallowed(), want)
+	}
+}
+
 func TestFramedTakesWholeAnswersOfAnyLength(t *testing.T) {
 	get := "GET / HTTP/1.1\r\nHost: x\r\n\r\n"
 	response := func(body string) string {

@@ -59,7 +59,6 @@ func (m *Machine) hear(now time.Time, seg *wire.Segment) {
 func (m *Machine) begin(now time.Time) {
 	if m.turn < len(m.cfg.Turns) {
 		m.send.Append(m.cfg.Turns[m.turn].Client)
-		m.armQuiet(now)
 	} else {
 		m.state = Drain
 		m.send.Append(m.cfg.Open)
@@ -70,13 +69,6 @@ func (m *Machine) begin(now time.Time) {
 	m.pump(now, false)
 	m.judge(now)
 	m.settle()
-}
-
-// armQuiet starts the wait of Off: the peer has been quiet since now.
-func (m *Machine) armQuiet(now time.Time) {
-	if m.cfg.Mode == Off {
-		m.quietAt = now.Add(m.cfg.Quiet)
-	}
 }
 
 // judge compares what the peer has answered to the turn that is under way.
@@ -93,7 +85,9 @@ func (m *Machine) judge(now time.Time) {
 	case m.in.fin:
 		m.fail(Reset) // its answer will never be whole
 	case m.cfg.Mode == Off && len(got) > 0:
-		m.armQuiet(now)
+		// The decoy has answered this turn, so the peer's silence counts from
+		// its first byte on: a host that is slow to begin is not quiet.
+		m.quietAt = now.Add(m.cfg.Quiet)
 	}
 }
 
