@@ -1,6 +1,8 @@
 package seam
 
 import (
+	"time"
+
 	"sleight/stack/tcb"
 	"sleight/stack/wire"
 )
@@ -39,7 +41,7 @@ func (c *checker) checkData(f *flow, s *wire.Segment) {
 	}
 	f.BytesIn += uint64(fresh)
 	v.take(at, s.Payload)
-	v.advance(s.Seq.Add(tcb.Size(len(s.Payload))), end)
+	v.advance(s.Seq.Add(tcb.Size(len(s.Payload))), end, c.now)
 }
 
 // take keeps what is new of a payload.
@@ -52,9 +54,10 @@ func (v *server) take(at int64, b []byte) {
 }
 
 // advance notes that S has seen something up to a position.
-func (v *server) advance(end tcb.Seq, at int64) {
+func (v *server) advance(end tcb.Seq, at int64, now time.Time) {
 	if at > v.high {
 		v.high, v.last, v.at = at, end, at
+		v.came.add(at, now)
 	}
 }
 
@@ -76,7 +79,7 @@ func (c *checker) checkPlace(f *flow, s *wire.Segment, at int64, probe bool) {
 	case !c.o.Lossless || probe || f.Partial && v.high == 0:
 	case at > v.high:
 		c.checkHole(f, at)
-		v.advance(s.Seq, at)
+		v.advance(s.Seq, at, c.now)
 	case at < v.high && !s.Flags.Has(wire.FIN):
 		c.found(AckPlace, "SEQ %d, and S has seen %d bytes more", s.Seq, v.high-at)
 	}
@@ -96,9 +99,26 @@ func (c *checker) checkAgain(f *flow, s *wire.Segment, at, old int64) {
 		c.found(DifferentBytes, "byte %d of the stream is %#02x, and was %#02x before",
 			at+int64(i)-1, s.Payload[i], f.server.bytes.at(at+int64(i)))
 	}
-	if c.o.Lossless {
-		c.found(Duplicate, "%d of %d bytes from %d on", old, len(s.Payload), at-1)
+	c.duplicate(f, at+int64(len(s.Payload)), "%d of %d bytes from %d on", old, len(s.Payload), at-1)
+}
+
+// duplicate finds what S has seen before, up to a position, on a lossless wire. It
+// is S's own doing if its acknowledgement was not there in time: any host sends a
+// tail-loss probe about two round trips after the last segment (RFC 8985, section
+// 7.2), and S may be slow. So a duplicate is excused if it comes after that, and
+// left the server before S's acknowledgement was there.
+func (c *checker) duplicate(f *flow, end int64, format string, args ...any) {
+	if !c.o.Lossless {
+		return
 	}
+	first, known := f.server.came.first(end)
+	late := known && f.rtt > 0 && c.now.Sub(first)+c.o.Jitter >= 3*f.rtt/2
+	heard, acked := f.client.covered.first(end)
+	if late && (!acked || heard.Add(f.rtt+c.o.Jitter).After(c.now)) {
+		c.report.Stats.Probes++
+		return
+	}
+	c.found(Duplicate, format, args...)
 }
 
 // checkSize checks a segment against S's MSS, in which options count (RFC 9293,
@@ -129,10 +149,10 @@ func (c *checker) checkFIN(f *flow, s *wire.Segment) {
 			c.found(DataAfterFIN, "the FIN stands %d bytes before the end of what S has seen", v.high-at)
 		}
 		v.finSeen, v.finAt = true, at
-		v.advance(s.End(), at+1)
+		v.advance(s.End(), at+1, c.now)
 	case at != v.finAt:
 		c.found(FINMoved, "by %d bytes", at-v.finAt)
-	case c.o.Lossless && len(s.Payload) == 0:
-		c.found(Duplicate, "the FIN again")
+	case len(s.Payload) == 0:
+		c.duplicate(f, at+1, "the FIN again")
 	}
 }

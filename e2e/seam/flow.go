@@ -38,6 +38,7 @@ type flow struct {
 	Flow
 	client client
 	server server
+	rtt    time.Duration     // the shortest that was seen; 0: none
 	listed map[Kind]int      // anomalies that are listed
 	told   map[constant]bool // other values of a constant field
 }
@@ -72,6 +73,12 @@ type client struct {
 	ack   tcb.Seq // the last acknowledgement that S sent
 	edge  tcb.Seq // the rightmost edge that S has announced; valid if both shifts are known
 	acks  acks    // what S acknowledged lately: an RST may answer one of those
+	// covered is when S has acknowledged a position of the server's.
+	covered moments
+
+	timed   bool // a round trip is being measured: from the sending of timedTo on
+	timedTo tcb.Seq
+	timedAt time.Time
 
 	hasTS            bool
 	firstTS, newstTS uint32
@@ -98,6 +105,9 @@ func (c *client) sent(f *flow, s *wire.Segment, now time.Time) {
 	}
 	if !c.begun || c.nxt.LessThan(s.End()) {
 		c.nxt, c.begun = s.End(), true
+		if !c.timed {
+			c.timed, c.timedTo, c.timedAt = true, s.End(), now
+		}
 	}
 	c.fin = c.fin || s.Flags.Has(wire.FIN)
 	c.rst = c.rst || s.Flags.Has(wire.RST)
@@ -126,6 +136,18 @@ func (c *client) opens(f *flow, s *wire.Segment, now time.Time) bool {
 	return true
 }
 
+// measure takes an acknowledgement that reached S for the shortest round trip.
+func (f *flow) measure(ack tcb.Seq, now time.Time) {
+	c := &f.client
+	if !c.timed || ack.LessThan(c.timedTo) {
+		return
+	}
+	c.timed = false
+	if d := now.Sub(c.timedAt); d > 0 && (f.rtt == 0 || d < f.rtt) {
+		f.rtt = d
+	}
+}
+
 // stamped notes the timestamps that S has sent.
 func (c *client) stamped(s *wire.Segment) {
 	switch {
@@ -152,6 +174,9 @@ func (c *client) acknowledged(f *flow, s *wire.Segment, now time.Time) {
 		c.ack = s.Ack
 	}
 	c.acked = true
+	if f.server.met {
+		c.covered.add(f.server.position(s.Ack), now)
+	}
 }
 
 // acks remembers S's last acknowledgements.

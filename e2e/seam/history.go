@@ -1,6 +1,9 @@
 package seam
 
-import "sort"
+import (
+	"sort"
+	"time"
+)
 
 // span is a range of positions, half-open.
 type span struct{ start, end int64 }
@@ -134,3 +137,32 @@ func (h *history) differs(at int64, b []byte, seen *spans) (index int, found boo
 	}
 	return 0, false
 }
+
+// moments remembers when positions were reached lately.
+type moments struct {
+	end  [64]int64 // each higher than the one before
+	at   [64]time.Time
+	n, i int
+}
+
+// add notes that everything up to a position was reached at a moment.
+func (m *moments) add(end int64, at time.Time) {
+	if m.n > 0 && end <= m.end[m.back(1)] {
+		return
+	}
+	m.end[m.i], m.at[m.i] = end, at
+	m.i = (m.i + 1) % len(m.end)
+	m.n = min(m.n+1, len(m.end))
+}
+
+// first is when a position was reached first; false if it was not, or so long ago
+// that it is forgotten and what is known came later.
+func (m *moments) first(end int64) (at time.Time, ok bool) {
+	for k := 1; k <= m.n && m.end[m.back(k)] >= end; k++ {
+		at, ok = m.at[m.back(k)], true
+	}
+	return at, ok
+}
+
+// back is the index of the kth entry from the newest on.
+func (m *moments) back(k int) int { return (m.i - k + len(m.end)) % len(m.end) }

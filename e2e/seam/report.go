@@ -44,7 +44,7 @@ const (
 
 	BeyondWindow   Kind = "beyond_window" // data that S's window has no room for
 	Oversize       Kind = "oversize"      // longer than the MSS that S announced
-	Duplicate      Kind = "duplicate"     // lossless: bytes, FIN or SYN-ACK that S has seen
+	Duplicate      Kind = "duplicate"     // lossless: bytes, FIN or SYN-ACK that S has seen, without its doing
 	Hole           Kind = "hole"          // lossless: bytes before it are missing
 	AckPlace       Kind = "ack_place"     // lossless: a bare ACK whose SEQ is not the next
 	DifferentBytes Kind = "different_bytes"
@@ -83,6 +83,8 @@ type Stats struct {
 	Resets        uint64 // flows that the server has reset
 	Damaged       uint64 // packets that the wire has damaged
 	Unacted       uint64 // retracted edges that S's kernel ignores
+	PAWS          uint64 // segments that PAWS makes S's kernel drop since the wire reorders
+	Probes        uint64 // duplicates that S has asked for by acknowledging late
 	MinRTT        time.Duration
 	MedianRTT     time.Duration
 	MaxRTT        time.Duration
@@ -144,6 +146,8 @@ func (r *Report) String() string {
 		{s.Partial, "flows have no handshake in the capture and were checked in part"},
 		{s.Damaged, "packets were damaged by the wire"},
 		{s.Retransmitted, "bytes reached S more than once"},
+		{s.PAWS, "segments were dropped by S's kernel (PAWS) since the wire reorders"},
+		{s.Probes, "segments came again since S was late to acknowledge"},
 	} {
 		if n.n > 0 {
 			fmt.Fprintf(&b, "  %d %s\n", n.n, n.what)

@@ -31,6 +31,13 @@ type Options struct {
 	// Lossless says that the wire between S and the gateway neither loses, nor
 	// reorders, nor duplicates, nor damages.
 	Lossless bool
+	// Reorder is how much later than a segment that was sent after it a segment may
+	// come where the wire is not lossless; 0: 100 ms.
+	Reorder time.Duration
+	// Jitter is how much longer than the shortest round trip a segment and its
+	// acknowledgement may be under way on a lossless wire, the machine's own pauses
+	// included; 0: not at all. A duplicate within it is S's own doing.
+	Jitter time.Duration
 	// Corrupting says that the wire flips bits: what that explains is counted in
 	// Stats.Damaged and is no anomaly.
 	Corrupting bool
@@ -41,7 +48,7 @@ type Options struct {
 	// in order.
 	ForbidReset bool
 
-	MaxFlows     int // flows that are followed; 0: 65,536. What is beyond is counted.
+	MaxFlows     int // flows that are followed; 0: 16,384. What is beyond is counted.
 	MaxAnomalies int // anomalies that are listed; 0: 1,000. All are counted.
 	MaxHistory   int // bytes of a flow that are kept, to compare retransmissions; 0: 1 MiB
 }
@@ -55,7 +62,8 @@ func In(prefixes ...netip.Prefix) func(netip.Addr) bool {
 
 // Check reads a capture.
 func Check(packets iter.Seq[pcap.Packet], o Options) *Report {
-	o.MaxFlows = cmp.Or(o.MaxFlows, 65536)
+	o.Reorder = cmp.Or(o.Reorder, 100*time.Millisecond)
+	o.MaxFlows = cmp.Or(o.MaxFlows, 16384)
 	o.MaxAnomalies = cmp.Or(o.MaxAnomalies, 1000)
 	o.MaxHistory = cmp.Or(o.MaxHistory, 1<<20)
 	c := &checker{o: o, flows: map[Pair]*flow{}, report: newReport()}

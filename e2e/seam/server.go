@@ -17,6 +17,7 @@ type server struct {
 	high   int64        // the next position that S has not seen anything of
 	seen   spans        // positions that S has seen
 	bytes  history      // what was there
+	came   moments      // when S has seen a position first
 
 	finAt   int64
 	finSeen bool
@@ -134,6 +135,7 @@ func (c *checker) firstSYNACK(f *flow, s *wire.Segment) {
 	c.checkTimestamps(f, s)
 	c.checkEdge(f, s)
 	f.server.ackSeen, f.server.ackHigh = true, s.Ack
+	f.measure(s.Ack, c.now)
 }
 
 // unlike names the first field in which two SYN-ACKs differ that a host repeats.

@@ -28,6 +28,7 @@ func (c *checker) checkAck(f *flow, s *wire.Segment) {
 		return
 	}
 	v.ackSeen, v.ackHigh = true, s.Ack
+	f.measure(s.Ack, c.now)
 }
 
 // checkEdge follows the right edge of the server's window as S's kernel does, and
