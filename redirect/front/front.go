@@ -4,8 +4,7 @@
 package front
 
 import (
-	"crypto/sha256"
-	"encoding/binary"
+	"hash/maphash"
 	"time"
 
 	"sleight/stack/profile"
@@ -17,16 +16,10 @@ import (
 type Config struct {
 	Max     int           // records; at the bound a new SYN is dropped
 	Timeout time.Duration // of a handshake
-	Secret  [16]byte      // of ISNs and timestamp offsets
+	Secret  [16]byte      // of ISNs, timestamp offsets and flow labels
 	MTU     int           // of the way to the clients, in bytes
 	Started time.Time     // origin of the client legs' clocks
 }
-
-// Linux sends a SYN-ACK again after 1, 2, 4 … s, five times in all.
-const (
-	firstRetry = time.Second
-	maxRetries = 5
-)
 
 // Result is what became of a segment.
 type Result uint8
@@ -34,7 +27,7 @@ type Result uint8
 const (
 	// None: no half-open record knows the segment.
 	None Result = iota
-	// Ignored: it changes nothing.
+	// Ignored: it changes nothing, and the host would say nothing.
 	Ignored
 	// Reply: out is to be sent.
 	Reply
@@ -46,7 +39,7 @@ const (
 	Reset
 )
 
-// HalfOpen is one handshake.
+// HalfOpen is a handshake as it was when it completed.
 type HalfOpen struct {
 	profile.Negotiated
 	ISS, IRS tcb.Seq
@@ -57,154 +50,130 @@ type HalfOpen struct {
 	TSSent   uint32 // newest shown to the client
 	Started  time.Time
 	RTT      time.Duration // SYN-ACK to ACK; 0 if it was sent more than once (Karn)
-
-	sent    time.Time
-	due     time.Time
-	retries int
-	syn     wire.Segment
 }
 
 // Table holds the half-open records. Its caller locks it.
 type Table struct {
-	cfg Config
-	m   map[tcb.Tuple]*HalfOpen
+	cfg  Config
+	seed maphash.Seed
+	m    map[uint64]*record // by a seeded hash of the pair: a third of the room
+	due  schedule
 }
 
 // New makes an empty table.
-func New(cfg Config) *Table { return &Table{cfg: cfg, m: map[tcb.Tuple]*HalfOpen{}} }
+func New(cfg Config) *Table {
+	return &Table{cfg: cfg, seed: maphash.MakeSeed(), m: map[uint64]*record{}}
+}
 
 // Len is how many handshakes are half open.
 func (t *Table) Len() int { return len(t.m) }
 
 // SYN takes a client's SYN. The same one again draws the SYN-ACK again; another
-// one on the same pair a challenge ACK (RFC 9293, section 3.10.7.4).
+// one on the same pair a challenge ACK (RFC 5961, section 4; RFC 9293, section
+// 3.10.7.4).
 func (t *Table) SYN(now time.Time, seg *wire.Segment, p *profile.Profile, tag uint32, out *wire.Segment) Result {
 	key := seg.Tuple()
-	if h := t.m[key]; h != nil {
-		if h.IRS == seg.Seq {
-			t.synack(now, h, out)
-			return Reply
-		}
-		t.challenge(now, h, out)
-		return Reply
-	}
-	if len(t.m) >= t.cfg.Max {
+	h := t.m[t.slot(key)]
+	switch {
+	case h != nil && h.leg != key:
+		return Full // two pairs with one hash of 64 bits: the later one has to wait
+	case h != nil && h.irs == seg.Seq:
+		return t.again(now, h, out)
+	case h != nil:
+		return t.challenge(now, h, out)
+	case seg.Flags.Has(wire.FIN):
+		return Ignored // no connection begins with its end; Linux is silent
+	case len(t.m) >= t.cfg.Max:
 		return Full
 	}
-	h := &HalfOpen{
-		Negotiated: p.Negotiate(seg, t.cfg.MTU), IRS: seg.Seq, Profile: p, Tag: tag,
-		TSOffset: t.hash(key, 2), TSRecent: seg.Opts.TSVal, Started: now, syn: *seg,
-	}
-	h.syn.Payload = nil
-	h.ISS = t.iss(now, key)
-	t.m[key] = h
+	h = t.open(now, key, seg, p, tag)
 	t.synack(now, h, out)
+	t.add(h)
 	return Reply
 }
 
-// Segment takes a client's segment that is no SYN.
+// open makes the record of a new handshake.
+func (t *Table) open(now time.Time, key tcb.Tuple, seg *wire.Segment, p *profile.Profile, tag uint32) *record {
+	h := &record{
+		leg: key, irs: seg.Seq, iss: t.iss(now, key), profile: p, tag: tag,
+		n:        p.Negotiate(seg, t.cfg.MTU),
+		tsOffset: t.hash(key, useTS), tsRecent: seg.Opts.TSVal, started: t.since(now),
+	}
+	h.tsFirst = t.clock(now) + h.tsOffset
+	return h
+}
+
+// Segment takes a client's segment that is no SYN of its own.
 func (t *Table) Segment(now time.Time, seg, out *wire.Segment) (Result, HalfOpen) {
-	key := seg.Tuple()
-	h := t.m[key]
+	h := t.find(seg.Tuple())
 	switch {
+	case h == nil && !seg.Flags.Any(wire.ACK|wire.RST):
+		// RFC 9293, section 3.10.7.2, fourth: LISTEN drops it. A closed port would
+		// answer, and that is what FIN, NULL and Xmas scans look for.
+		return Ignored, HalfOpen{}
 	case h == nil:
 		return None, HalfOpen{}
 	case seg.Flags.Has(wire.RST):
-		return t.reset(now, key, h, seg, out), HalfOpen{}
+		return t.reset(now, h, seg, out), HalfOpen{}
 	case seg.Flags.Has(wire.SYN):
-		t.challenge(now, h, out)
-		return Reply, HalfOpen{}
+		return t.challenge(now, h, out), HalfOpen{}
 	case !seg.Flags.Has(wire.ACK):
 		return Ignored, HalfOpen{}
-	case seg.Ack != h.ISS+1:
-		// RFC 9293, section 3.10.7.4, SYN-RECEIVED: SEQ=SEG.ACK.
-		h.Profile.RST(out, seg)
+	case seg.Ack != h.iss+1:
+		// RFC 9293, section 3.10.7.4, fifth, SYN-RECEIVED: <SEQ=SEG.ACK><CTL=RST>.
+		h.profile.RST(out, seg)
+		out.FlowLabel = t.label(h)
 		return Reply, HalfOpen{}
-	case tcb.Diff(seg.Seq, h.IRS+1) < 0 || tcb.Diff(seg.End(), h.IRS+1) > int(h.Wnd):
-		t.challenge(now, h, out)
-		return Reply, HalfOpen{}
-	case h.TS && seg.Opts.HasTS && tcb.TSLess(seg.Opts.TSVal, h.TSRecent):
-		return Ignored, HalfOpen{} // RFC 7323, section 5.3
+	case !h.acceptable(seg):
+		return t.challenge(now, h, out), HalfOpen{}
 	}
-	if h.retries == 0 {
-		h.RTT = max(now.Sub(h.sent), time.Microsecond)
+	t.drop(h)
+	return Complete, t.completed(now, h, seg)
+}
+
+// acceptable reports whether an acknowledgement completes the handshake.
+func (h *record) acceptable(seg *wire.Segment) bool {
+	if h.n.TS && seg.Opts.HasTS {
+		// RFC 7323, section 5.3: an old duplicate.
+		if tcb.TSLess(seg.Opts.TSVal, h.tsRecent) {
+			return false
+		}
+		// An echo of what was never shown: the acknowledgement is a guess. Linux
+		// asks for this since 6.14 (TSEcrRejected).
+		if e := seg.Opts.TSEcr; e != 0 && e-h.tsFirst > h.tsSent-h.tsFirst {
+			return false
+		}
 	}
-	if seg.Opts.HasTS {
-		h.TSRecent = seg.Opts.TSVal
+	// RFC 9293, section 3.4: some of it lies in the window.
+	at, end, wnd := tcb.Diff(seg.Seq, h.irs+1), tcb.Diff(seg.End(), h.irs+1), int(h.n.Wnd)
+	return at == 0 || end > 0 && at < wnd || at == wnd && end == wnd
+}
+
+// completed is what the caller goes on with.
+func (t *Table) completed(now time.Time, h *record, seg *wire.Segment) HalfOpen {
+	o := HalfOpen{
+		Negotiated: h.n, ISS: h.iss, IRS: h.irs, Profile: h.profile, Tag: h.tag,
+		TSOffset: h.tsOffset, TSRecent: h.tsRecent, TSSent: h.tsSent,
+		Started: t.cfg.Started.Add(h.started),
 	}
-	delete(t.m, key)
-	return Complete, *h
+	// RFC 7323, section 4.3: only what stands at the left edge.
+	if seg.Opts.HasTS && !(h.irs + 1).LessThan(seg.Seq) {
+		o.TSRecent = seg.Opts.TSVal
+	}
+	if h.copies == 1 {
+		o.RTT = max(t.since(now)-h.sent, time.Microsecond)
+	}
+	return o
 }
 
 // reset takes a RST: exact, or challenged (RFC 5961, section 3.2).
-func (t *Table) reset(now time.Time, key tcb.Tuple, h *HalfOpen, seg, out *wire.Segment) Result {
-	if seg.Seq == h.IRS+1 {
-		delete(t.m, key)
+func (t *Table) reset(now time.Time, h *record, seg, out *wire.Segment) Result {
+	switch d := tcb.Diff(seg.Seq, h.irs+1); {
+	case d == 0:
+		t.drop(h)
 		return Reset
-	}
-	if d := tcb.Diff(seg.Seq, h.IRS+1); d < 0 || d > int(h.Wnd) {
+	case d < 0 || d >= int(h.n.Wnd):
 		return Ignored
 	}
-	t.challenge(now, h, out)
-	return Reply
-}
-
-// Advance sends SYN-ACKs again and forgets what has waited too long.
-func (t *Table) Advance(now time.Time, send func(*wire.Segment)) {
-	var out wire.Segment
-	for key, h := range t.m {
-		switch {
-		case now.Sub(h.Started) >= t.cfg.Timeout:
-			delete(t.m, key)
-		case !now.Before(h.due) && h.retries < maxRetries:
-			h.retries++
-			t.synack(now, h, &out)
-			send(&out)
-		}
-	}
-}
-
-func (t *Table) synack(now time.Time, h *HalfOpen, out *wire.Segment) {
-	h.TSSent = t.clock(now) + h.TSOffset
-	h.Profile.SYNACK(out, &h.syn, &h.Negotiated, h.ISS, h.TSSent)
-	out.FlowLabel = t.hash(h.syn.Tuple(), 5) & 0xfffff
-	h.sent, h.due = now, now.Add(firstRetry<<h.retries)
-}
-
-// challenge writes a challenge ACK (RFC 5961, section 4).
-func (t *Table) challenge(now time.Time, h *HalfOpen, out *wire.Segment) {
-	*out = wire.Segment{
-		Src: h.syn.Dst, Dst: h.syn.Src, TTL: h.Profile.TTL, DF: true,
-		Seq: h.ISS + 1, Ack: h.IRS + 1, Flags: wire.ACK, Wnd: h.Wnd >> h.RcvShift,
-		FlowLabel: t.hash(h.syn.Tuple(), 5) & 0xfffff,
-	}
-	if h.TS {
-		out.Opts.HasTS = true
-		out.Opts.TSVal, out.Opts.TSEcr = t.clock(now)+h.TSOffset, h.TSRecent
-	}
-}
-
-// clock ticks every millisecond.
-func (t *Table) clock(now time.Time) uint32 { return uint32(now.Sub(t.cfg.Started).Milliseconds()) }
-
-// iss is RFC 6528's: a clock of 4 µs a tick and a keyed hash of the pair.
-func (t *Table) iss(now time.Time, key tcb.Tuple) tcb.Seq {
-	return tcb.Seq(uint32(now.Sub(t.cfg.Started).Microseconds()/4) + t.hash(key, 1))
-}
-
-// hash is a keyed hash of a socket pair.
-func (t *Table) hash(key tcb.Tuple, use byte) uint32 { return Hash(t.cfg.Secret, key, use) }
-
-// Hash is the keyed hash of which ISNs, timestamp offsets and flow labels are
-// made; use keeps one from telling of another.
-func Hash(secret [16]byte, key tcb.Tuple, use byte) uint32 {
-	var b [16 + 36 + 1]byte
-	copy(b[:], secret[:])
-	copy(b[16:], key.Src[:])
-	copy(b[32:], key.Dst[:])
-	binary.BigEndian.PutUint16(b[48:], key.SrcPort)
-	binary.BigEndian.PutUint16(b[50:], key.DstPort)
-	b[52] = use
-	sum := sha256.Sum256(b[:])
-	return binary.BigEndian.Uint32(sum[:])
+	return t.challenge(now, h, out)
 }
