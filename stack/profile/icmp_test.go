@@ -169,6 +169,7 @@ func TestUDPThatIsDropped(t *testing.T) {
 			{"longer than its packet", long, wire.Offload{NeedsCsum: true}, false},
 			{"shorter than its header", short, wire.Offload{NeedsCsum: true}, false},
 			{"without a checksum", none, wire.Offload{}, v == 4},
+			{"with something behind it", trailed(v), wire.Offload{}, true},
 			{"cut off", packet(v, wire.ProtoUDP, 0, "03e703e7 0000", 4), wire.Offload{}, false},
 		} {
 			if _, ok := probe(t, tt.pkt, tt.off); ok != tt.want {
@@ -176,6 +177,14 @@ func TestUDPThatIsDropped(t *testing.T) {
 			}
 		}
 	}
+}
+
+// trailed is a good datagram of 10 bytes in a packet that has two more.
+func trailed(v int) []byte {
+	pkt := packet(v, wire.ProtoUDP, 0, "03e703e7000a 0000 5555", 6)
+	longer := packet(v, wire.ProtoUDP, 0, "03e703e7000a 0000 5555 1234", 6)
+	copy(longer[len(longer)-12:], pkt[len(pkt)-10:])
+	return longer
 }
 
 // Other protocols are not the profile's.

@@ -134,6 +134,8 @@ func TestNegotiate(t *testing.T) {
 			Negotiated{SndMSS: 48, RcvMSS: 1460, Wnd: 64240}},
 		{"more than the path", offer(4, wire.Options{HasMSS: true, MSS: 65535}), 1500,
 			Negotiated{SndMSS: 1460, RcvMSS: 1460, Wnd: 64240}},
+		{"a segment that divides 65536", offer(4, wire.Options{HasMSS: true, MSS: 1024}), 1064,
+			Negotiated{SndMSS: 1024, RcvMSS: 1024, Wnd: 65535}},
 		{"loopback", offer(4, wire.Options{HasMSS: true, MSS: 65495, HasTS: true}), 65536,
 			Negotiated{SndMSS: 65495, RcvMSS: 65495, TS: true, Wnd: 65483}},
 	} {
