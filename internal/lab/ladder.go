@@ -71,7 +71,7 @@ func draw(rungs []rung) string {
 	slices.SortStableFunc(rungs, func(a, b rung) int { return a.at.Compare(b.at) })
 	var b strings.Builder
 	gap := strings.Repeat(" ", cell-6)
-	fmt.Fprintf(&b, "%*s  S%sgateway%sbackend\n", margin-2, "ms", gap+"  ", gap)
+	fmt.Fprintf(&b, "%*s  S%sgateway%sbackend\n", margin-2, "ms", gap+"   ", gap)
 	for _, r := range rungs {
 		ms := float64(r.at.Sub(rungs[0].at).Microseconds()) / 1000
 		writeRow(&b, fmt.Sprintf("%*.3f", margin-2, ms), r, r.arrow())

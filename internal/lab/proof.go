@@ -54,7 +54,7 @@ func (l *lab) prove(ctx context.Context) error {
 // checkLog compares the real server's own log with S's sockets.
 func (l *lab) checkLog(lines []line) {
 	for i, t := range l.switched {
-		at := slices.IndexFunc(lines, func(n line) bool { return n.client == t.local })
+		at := lastOf(lines, t.local)
 		what := fmt.Sprintf("log, conversation %d", i+2)
 		if at < 0 {
 			l.check(false, what, "the real host's log has no line of S's socket %s", t.local)
@@ -62,6 +62,17 @@ func (l *lab) checkLog(lines []line) {
 		}
 		l.check(true, what, "S's socket %s; the real host's log: %s", t.local, lines[at].text)
 	}
+}
+
+// lastOf is the last line of a socket, which is no replayed one; -1 if there is none.
+func lastOf(lines []line, client netip.AddrPort) int {
+	at := -1
+	for i, n := range lines {
+		if n.client == client {
+			at = i
+		}
+	}
+	return at
 }
 
 // checkReach sees that the real host was reached by the switched connections alone.

@@ -180,6 +180,9 @@ func (l *lab) receive(body io.Reader) error {
 	for {
 		n, err := io.CopyN(h, body, progress)
 		total += n
+		if n == 0 && errors.Is(err, io.EOF) {
+			break
+		}
 		fmt.Fprintf(l.Out, "\r   S <- %5.1f MB of %d MB, %5.1f MB/s", float64(total)/1e6, bulkSize/1_000_000,
 			float64(total)/1e6/time.Since(start).Seconds())
 		if errors.Is(err, io.EOF) {
