@@ -72,6 +72,7 @@ type Scenario struct {
 	backend   HostConfig
 	fault     [2]Fault
 	closeLate bool
+	lose      func(n int) bool // of the packets to D2
 }
 
 var isns = []tcb.Seq{1000, 0x7fffff00, 0xffffff00}
@@ -190,6 +191,7 @@ func (s *Scenario) Run() (out Outcome) {
 		}
 	}()
 	n.trace(s.Trace)
+	n.down[1].Drop = s.lose
 	h := n.Dial(src, dst, s.client)
 	next := 0
 	n.Drive(time.Millisecond, func(now time.Time) {

@@ -85,6 +85,8 @@ type Link struct {
 	Lost int
 	// Trace, if set, is told of every packet that is sent.
 	Trace func(now time.Time, pkt []byte)
+	// Drop, if set, loses the packets that it names by their number, from 1.
+	Drop func(n int) bool
 }
 
 // NewLink makes a wire that ends in to.
@@ -96,7 +98,7 @@ func (l *Link) Send(pkt []byte) {
 	if l.Trace != nil {
 		l.Trace(l.w.Now, pkt)
 	}
-	if l.w.Rand.Float64() < l.f.Lose {
+	if l.Drop != nil && l.Drop(l.Sent) || l.w.Rand.Float64() < l.f.Lose {
 		l.Lost++
 		return
 	}

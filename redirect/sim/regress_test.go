@@ -1,0 +1,136 @@
+package sim
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"sleight/redirect"
+)
+
+// plain is a lossless conversation between ordinary hosts whose second line is
+// the trigger.
+func plain() *Scenario {
+	s := NewScenario(2)
+	host := HostConfig{ISS: 1000, MSS: 1460, WndShift: 7, SACK: true, TS: true, Buffer: 200 << 10, Strict: true}
+	s.client, s.decoy, s.backend = host, host, host
+	s.decoy.ISS, s.backend.ISS = 0x7fffff00, 0xffffff00
+	s.decoy.TSBase, s.backend.TSBase = 5, 0xfffff000
+	s.Lossless, s.refuse, s.mode = true, false, redirect.ToBackend
+	s.fault = [2]Fault{{Delay: time.Millisecond}, {Delay: 100 * time.Microsecond}}
+	s.lines(true, "hello", Trigger, "more")
+	return s
+}
+
+// lines sets what the client says; apart, each line waits for the last one's
+// answer.
+func (s *Scenario) lines(apart bool, lines ...string) {
+	s.said, s.want, s.chunks, s.waits, s.switches = nil, nil, nil, nil, false
+	for _, l := range lines {
+		s.switches = s.switches || strings.Contains(l, Trigger)
+		name := "same"
+		if s.switches {
+			name = map[bool]string{false: "backend", true: "decoy"}[s.refuse]
+		}
+		s.said = append(s.said, l+"\n"...)
+		s.want = append(s.want, answer(name, l)...)
+		if apart {
+			s.chunks, s.waits = append(s.chunks, []byte(l+"\n")), append(s.waits, true)
+		}
+	}
+	if !apart {
+		s.chunks, s.waits = [][]byte{s.said}, []bool{false}
+	}
+	s.closeLate = true
+}
+
+func (s *Scenario) must(t *testing.T) {
+	t.Helper()
+	if out := s.Run(); out.Problem != "" {
+		t.Errorf("%s", out.Problem)
+	}
+}
+
+func TestAnOrdinaryConversation(t *testing.T) { plain().must(t) }
+
+// "decoy and backend with different window scales (0/10, 10/0, 7/14)".
+func TestDifferentWindowScales(t *testing.T) {
+	for _, v := range [][2]int{{0, 10}, {10, 0}, {7, 14}, {-1, 7}, {7, -1}} {
+		s := plain()
+		s.decoy.WndShift, s.backend.WndShift = v[0], v[1]
+		s.backend.Buffer = 8 << max(0, 14)
+		s.lines(true, "hello", strings.Repeat("x", 60000)+Trigger, strings.Repeat("y", 60000))
+		t.Run(fmt.Sprint(v), s.must)
+	}
+}
+
+// "a D2 with an 8 KB window behind scale 14".
+func TestASmallWindowBehindALargeScale(t *testing.T) {
+	s := plain()
+	s.client.WndShift, s.client.Buffer = 14, 1<<20
+	s.backend.WndShift, s.backend.Buffer = 0, 8<<10
+	s.lines(true, "hello", Trigger+strings.Repeat("x", 100000), strings.Repeat("y", 100000))
+	s.must(t)
+}
+
+// "six pipelined lines of which the first matches".
+func TestSixPipelinedLinesOfWhichTheFirstMatches(t *testing.T) {
+	s := plain()
+	s.lines(false, Trigger, "2", "3", "4", "5", "6")
+	s.must(t)
+}
+
+// "a match split over two segments".
+func TestAMatchSplitOverTwoSegments(t *testing.T) {
+	s := plain()
+	s.lines(false, "hello "+Trigger+" world")
+	at := strings.Index(string(s.said), Trigger) + 3
+	s.chunks, s.waits = [][]byte{s.said[:at], s.said[at:]}, []bool{false, false}
+	s.must(t)
+}
+
+// "a backend that is down": the client keeps the decoy.
+func TestABackendThatIsDown(t *testing.T) {
+	s := plain()
+	s.refuse = true
+	s.lines(true, "hello", Trigger, "more")
+	s.must(t)
+}
+
+// "MSS 536 against 1460", both ways.
+func TestDifferentMSS(t *testing.T) {
+	for _, v := range [][3]uint16{{536, 1460, 1460}, {1460, 1460, 536}, {1460, 1460, 1200}} {
+		s := plain()
+		s.client.MSS, s.decoy.MSS, s.backend.MSS = v[0], v[1], v[2]
+		s.lines(true, strings.Repeat("a", 5000), strings.Repeat("x", 5000)+Trigger, strings.Repeat("y", 5000))
+		t.Run(fmt.Sprint(v), s.must)
+	}
+}
+
+// "every subset of {timestamps, SACK, scaling} on each leg".
+func TestEverySubsetOfOptionsOnEachLeg(t *testing.T) {
+	for mask := range 1 << 9 {
+		s := plain()
+		for i, h := range []*HostConfig{&s.client, &s.decoy, &s.backend} {
+			bits := mask >> (3 * i)
+			h.TS, h.SACK = bits&1 != 0, bits&2 != 0
+			if bits&4 != 0 {
+				h.WndShift = -1
+			}
+		}
+		s.lines(true, "hello", strings.Repeat("x", 3000)+Trigger, "more")
+		if out := s.Run(); out.Problem != "" {
+			t.Errorf("mask %09b: %s", mask, out.Problem)
+		}
+	}
+}
+
+// "one lost SYN in the replay": it is sent again after 200 ms, within the time of
+// a replay.
+func TestOneLostSYNInTheReplay(t *testing.T) {
+	s := plain()
+	s.Lossless = false
+	s.lose = func(n int) bool { return n == 1 }
+	s.must(t)
+}
