@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	program = filepath.Join(dir, "sleight")
-	if out, err := exec.Command("go", "build", "-race", "-o", program, "sleight/cmd/sleight").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", append(buildArgs(), "-o", program, "sleight/cmd/sleight")...).CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "go build: %v\n%s", err, out)
 		os.Exit(1)
 	}
@@ -161,4 +161,13 @@ func (g *gateway) stop() {
 	if err != nil {
 		g.Errorf("the gateway ended with %v", err)
 	}
+}
+
+// buildArgs build the program with the race detector, but for the figures of the
+// full run.
+func buildArgs() []string {
+	if full {
+		return []string{"build"}
+	}
+	return []string{"build", "-race"}
 }

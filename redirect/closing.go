@@ -181,6 +181,7 @@ func (w *worker) end(now time.Time, e *entry, why string) {
 		e.taken = 0
 	}
 	w.g.flows.Remove(e.key)
+	w.g.timers.Cancel(e)
 	w.g.live.Add(-1)
 	e.gone = true
 	phase := e.phase

@@ -37,6 +37,7 @@ type Gateway struct {
 	onBackend []atomic.Int64 // live flows of each backend
 	live      atomic.Int64
 	legs      atomic.Uint64 // numbers the decoy's legs
+	probes    atomic.Uint32 // IP IDs of what answers pings and datagrams
 
 	workers sync.Pool
 	Counters

@@ -13,7 +13,7 @@ const minMTU6 = 1280
 
 // notTCP takes a packet of another protocol: ICMP errors that quote a flow are
 // translated; pings and UDP get what the decoy's profile says.
-func (w *worker) notTCP(now time.Time, door int, pkt []byte) {
+func (w *worker) notTCP(now time.Time, door int, pkt []byte, off wire.Offload) {
 	if wire.ParseICMPError(&w.icmp, &w.ip) {
 		if !w.icmpError(now, door, &w.icmp) {
 			w.g.add(icmpDropped)
@@ -29,7 +29,7 @@ func (w *worker) notTCP(now time.Time, door int, pkt []byte) {
 		return
 	}
 	w.g.add(notTCP)
-	w.probe(now, pkt)
+	w.probe(pkt, off)
 }
 
 // icmpError translates an error that quotes a flow's segment (RFC 5508, section
@@ -134,12 +134,13 @@ func inFlight(l *tcb.Leg, seq tcb.Seq) bool {
 
 // probe answers a ping or a UDP datagram as the profile's host does, where a
 // decoy matches the address.
-func (w *worker) probe(now time.Time, pkt []byte) {
+func (w *worker) probe(pkt []byte, off wire.Offload) {
 	d := w.g.matchAddr(&w.ip)
 	if d < 0 || w.g.cfg.Decoys[d].Kind == Filtered {
 		return
 	}
-	if n := w.g.cfg.Decoys[d].Profile.Answer(w.out[headroom:], &w.ip, pkt); n > 0 {
+	id := uint16(w.g.probes.Add(1))
+	if n := w.g.cfg.Decoys[d].Profile.Probe(w.out[headroom:], &w.ip, pkt, off, id); n > 0 {
 		w.write(0, w.out, headroom, n)
 	}
 }

@@ -34,7 +34,7 @@ func (w *worker) fromDoor(now time.Time, door, n int) {
 		return
 	}
 	if w.ip.Proto != 6 {
-		w.notTCP(now, door, pkt)
+		w.notTCP(now, door, pkt, off)
 		return
 	}
 	if r := wire.ParseTCP(&w.seg, &w.ip, off); r != wire.OK {
@@ -173,6 +173,8 @@ func (w *worker) handshake(now time.Time, seg *wire.Segment, decoy int) {
 	case front.Reply:
 		pkt := wire.Build(w.out[headroom:], &w.own)
 		w.write(0, w.out, headroom, len(pkt))
+	case front.Ignored:
+		g.add(unacceptable)
 	case front.Full:
 		g.add(halfOpenFull)
 	case front.None:

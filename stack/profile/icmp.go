@@ -25,12 +25,6 @@ const (
 	internetControl = 0xc0
 )
 
-// Answer is Probe for a caller that has no IP ID to give and does not know what
-// the kernel has verified.
-func (p *Profile) Answer(dst []byte, in *wire.Packet, pkt []byte) int {
-	return p.Probe(dst, in, pkt, wire.Offload{NeedsCsum: true}, 0)
-}
-
 // Probe writes what the host says to a ping or to a UDP datagram for a closed
 // port, and returns its length; 0: nothing. pkt is the packet that in describes,
 // id the IP ID of the answer, whose DF bit is not set: a series of the host's.
