@@ -1,8 +1,8 @@
 # make lab   see a live connection change hands; needs nothing but Go
 # make test  every test; installs the Debian packages that it needs
-SHELL := /bin/bash
-GO    ?= go
-SEEDS ?= 2000
+SHELL    := /bin/bash
+GO       ?= go
+SEEDS    ?= 2000
 FUZZTIME ?= 20s
 
 .PHONY: help build lab test lint unit seeds fuzz e2e e2e-full packages
@@ -12,7 +12,14 @@ help:
 	@echo 'make test      every test, as CI runs them; needs root for Debian packages and namespaces'
 	@echo 'make e2e-full  the same at full size: all seeds, all transfers'
 	@echo 'make build     bin/sleight'
-	@echo 'make lint unit seeds fuzz e2e   the parts of make test'
+	@echo
+	@echo 'The parts of make test, in its order:'
+	@echo '  packages     the Debian packages with the real clients and servers'
+	@echo '  lint         gofmt, go vet, staticcheck'
+	@echo '  unit         every package but e2e, under the race detector'
+	@echo '  seeds        SEEDS=$(SEEDS) conversations drawn from seeds, in virtual time'
+	@echo '  fuzz         each fuzz target for FUZZTIME=$(FUZZTIME), two at a time'
+	@echo '  e2e          the built program among real kernels; and the layering test'
 
 build:
 	$(GO) build -o bin/sleight ./cmd/sleight
@@ -25,9 +32,11 @@ test: packages lint unit seeds fuzz e2e
 packages:
 	e2e/packages.sh
 
+# Linters have a module of their own, so that go.mod names what the program needs.
 lint:
-	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$bad" ]; then echo "not gofmt-ed: $$bad"; exit 1; fi
+	@bad=$$(gofmt -l $$(git ls-files '*.go')); if [ -n "$$bad" ]; then echo "not as gofmt writes it: $$bad"; exit 1; fi
 	$(GO) vet ./...
+	$(GO) tool -modfile=.tools/go.mod staticcheck ./...
 
 unit:
 	$(GO) test -race $$($(GO) list ./... | grep -v '^sleight/e2e')
@@ -36,14 +45,11 @@ unit:
 seeds:
 	$(GO) test ./redirect/sim -run Conversations -seeds $(SEEDS) -timeout 30m
 
-# Each fuzz target for a while.
+# Each fuzz target for a while; what a target prints is shown if it fails.
 fuzz:
-	@set -e; for pkg in $$($(GO) list ./...); do \
-	  for target in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-	    echo "fuzz $$pkg $$target"; \
-	    $(GO) test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) $$pkg; \
-	  done; \
-	done
+	@grep -roE --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sed -E 's,/[^/]*:func , ,' | sort | \
+	xargs -P 2 -L 1 bash -c 'out=$$($(GO) test -run "^$$" -fuzz "^$$2$$" -fuzztime $(FUZZTIME) -parallel 1 "$$1" 2>&1) || \
+	  { echo "$$2: $$out"; exit 255; }; echo "$$2: $$(tail -1 <<<"$$out")"' fuzz
 
 # Real kernels, real clients, real servers, in network namespaces.
 e2e:
