@@ -13,10 +13,9 @@ import (
 
 func checkCommand() *cli.Command {
 	return &cli.Command{
-		Name:         "check",
-		Usage:        "find every mistake in a configuration; exit 0 if there is none",
-		Flags:        []cli.Flag{configFlag(), &cli.BoolFlag{Name: "coverage", Usage: "also point out claimed prefixes that no decoy covers"}},
-		OnUsageError: usageError,
+		Name:  "check",
+		Usage: "find every mistake in a configuration; exit 0 if there is none",
+		Flags: []cli.Flag{configFlag(), &cli.BoolFlag{Name: "coverage", Usage: "also point out claimed prefixes that no decoy covers"}},
 		Action: func(c *cli.Context) error {
 			if err := noArgs(c); err != nil {
 				return err
@@ -44,16 +43,16 @@ func load(path string) (*config.Config, *rules.Set, error) {
 		return nil, nil, err
 	}
 	set, err := compileRules(cfg)
-	if err != nil {
-		return nil, nil, err
-	}
-	var errs []error
+	errs := []error{err}
 	for i := range cfg.Decoys {
 		if _, err := compileService(&cfg.Decoys[i]); err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", cfg.File, err))
 		}
 	}
-	return cfg, set, errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		return nil, nil, err
+	}
+	return cfg, set, nil
 }
 
 // compileService makes a decoy's service; nil for those that never serve.

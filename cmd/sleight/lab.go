@@ -22,8 +22,7 @@ func labCommand() *cli.Command {
 			&cli.StringFlag{Name: "shell", Usage: "afterwards, open a shell on `MACHINE`: attacker"},
 			&cli.StringFlag{Name: "dir", Usage: "put the run's files into `DIR` (default: a new temporary directory)"},
 		},
-		OnUsageError: usageError,
-		Action:       runLab,
+		Action: runLab,
 	}
 }
 

@@ -37,7 +37,7 @@ func main() {
 }
 
 func newApp() *cli.App {
-	return &cli.App{
+	app := &cli.App{
 		Name:            "sleight",
 		Usage:           "move live TCP connections from a decoy to a real host",
 		Description:     description,
@@ -50,6 +50,10 @@ func newApp() *cli.App {
 		Action:         unknownCommand,
 		ExitErrHandler: func(*cli.Context, error) {}, // main prints and exits
 	}
+	for _, c := range app.Commands {
+		c.OnUsageError = usageError
+	}
+	return app
 }
 
 // unknownCommand is what runs where no command does.

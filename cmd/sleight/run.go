@@ -29,10 +29,9 @@ const summaryEvery = time.Minute
 
 func runCommand() *cli.Command {
 	return &cli.Command{
-		Name:         "run",
-		Usage:        "run the gateway in the foreground; SIGTERM stops it",
-		Flags:        []cli.Flag{configFlag()},
-		OnUsageError: usageError,
+		Name:  "run",
+		Usage: "run the gateway in the foreground; SIGTERM stops it",
+		Flags: []cli.Flag{configFlag()},
 		Action: func(c *cli.Context) error {
 			if err := noArgs(c); err != nil {
 				return err

@@ -40,7 +40,6 @@ type end struct {
 	id    uint16
 	ttl   uint8
 	label uint32
-	flags wire.Flags // of its last segment
 }
 
 const (

@@ -125,7 +125,7 @@ func (s *Server) waitReady(ready string) error {
 		}
 		select {
 		case <-s.done:
-			return fmt.Errorf("%s ended at its start (%v); it says:", s.Name, s.err)
+			return fmt.Errorf("%s ended at its start (%v); its log says", s.Name, s.err)
 		case <-limit.C:
 			return fmt.Errorf("%s does not listen on port %d after %v", s.Name, s.Port, startTimeout)
 		case <-tick.C:

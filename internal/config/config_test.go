@@ -29,6 +29,7 @@ func TestEachMistakeHasItsLineAndWhatToDo(t *testing.T) {
 		{base + "tun: {mtu: 60}\n", "f.yaml:3:12: tun.mtu is 60: it has to lie between 1280 and 65535"},
 		{base + "tun: [1]\n", "f.yaml:3:6: tun has to be a mapping"},
 		{base + "limits: {record: 64KB}\n", "f.yaml:3:18: limits.record has to be a size such as 64KiB"},
+		{base + "limits: {record: 999999999999GiB}\n", "it has to lie between"},
 		{base + "timeouts: {drain: 30}\n", "f.yaml:3:19: timeouts.drain has to be a time such as 2s"},
 		{base + "control: {socket: /run/x}\n", "f.yaml:3:19: control.socket is not yet supported"},
 		{base + "nat: {pool: [203.0.113.0/28]}\n", "nat.pool 203.0.113.0/28 overlaps the claimed prefix 203.0.113.0/24"},
@@ -78,12 +79,16 @@ rules:
     action: switch
     backend: r
 limits: {record: 1MiB}
+tun: {offload: False}
 `)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if c.Limits.Record != 1<<20 || c.Limits.Held != 256<<10 || c.Timeouts.Established != 2*time.Hour+4*time.Minute {
 		t.Errorf("%+v", c.Limits)
+	}
+	if c.TUN.Offload {
+		t.Error("False was read as true")
 	}
 	if string(c.Decoys[0].Service.Banner) != "\xff\xfd\x18" || c.Decoys[0].Replay.Timeout != 3*time.Second || c.Decoys[0].Replay.Quiet != 50*time.Millisecond {
 		t.Errorf("%+v", c.Decoys[0])

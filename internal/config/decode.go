@@ -143,11 +143,12 @@ func (d *decoder) oneOf(dst *string, what string, of ...string) func(*yaml.Node)
 
 func (d *decoder) boolean(dst *bool, what string) func(*yaml.Node) {
 	return func(n *yaml.Node) {
-		if n.Tag != "!!bool" {
+		v, err := strconv.ParseBool(strings.ToLower(n.Value))
+		if n.Tag != "!!bool" || err != nil {
 			d.fail(n, "%s has to be true or false", what)
 			return
 		}
-		*dst = n.Value == "true"
+		*dst = v
 	}
 }
 
@@ -181,6 +182,9 @@ func (d *decoder) size(dst *int, what string, least, most int) func(*yaml.Node) 
 			return
 		}
 		v, _ := strconv.Atoi(m[1])
+		if v > most/unit {
+			v, unit = most+1, 1 // no product that wraps around
+		}
 		if v *= unit; v < least || v > most {
 			d.fail(n, "%s is %d bytes: it has to lie between %d and %d", what, v, least, most)
 			return

@@ -119,11 +119,6 @@ func (b *bed) defaultVia(dev string, vias ...string) {
 	}
 }
 
-func (b *bed) route(dev, prefix string) {
-	b.t.Helper()
-	must(b.t, netlink.RouteAdd(&netlink.Route{LinkIndex: b.link(dev).Attrs().Index, Dst: ipNet(netip.MustParsePrefix(prefix))}))
-}
-
 // own makes the backend own a prefix, as keep asks for.
 func (b *bed) own(prefix string) {
 	b.t.Helper()

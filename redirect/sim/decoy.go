@@ -38,17 +38,16 @@ func (d *Decoy) Attach(g *redirect.Gateway) { d.g = g }
 
 // gate stands between one service and its host.
 type gate struct {
-	d       *Decoy
-	key     tcb.Tuple
-	host    *Host
-	svc     Service
-	frozen  bool
-	dead    bool
-	closed  bool
-	parked  []func()
-	said    []byte
-	marks   []record.Mark
-	greeted bool
+	d      *Decoy
+	key    tcb.Tuple
+	host   *Host
+	svc    Service
+	frozen bool
+	dead   bool
+	closed bool
+	parked []func()
+	said   []byte
+	marks  []record.Mark
 }
 
 // Expect announces a flow.

@@ -26,7 +26,6 @@ type Net struct {
 type server struct {
 	host *Host
 	svc  Service
-	link *Link
 }
 
 // Events keeps what the gateway reports.
