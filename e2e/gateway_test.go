@@ -1,5 +1,3 @@
-// Package e2e runs the built program among real kernels, in network namespaces
-// of its own.
 package e2e
 
 import (

@@ -3,6 +3,7 @@ package replay
 import (
 	"bytes"
 	"regexp"
+	"unicode/utf8"
 )
 
 // compare holds what the peer has answered to the current turn against the
@@ -64,9 +65,10 @@ func (m *Machine) blanked(decoy, peer []byte) (size int, ok bool) {
 // is left back to a length of b, matches that follow it directly included.
 func blank(patterns []*regexp.Regexp, b []byte) (left []byte, ends func(int) int) {
 	gone := make([]bool, len(b))
+	text, byteAt := latin1(b)
 	for _, re := range patterns {
-		for _, at := range re.FindAllIndex(b, -1) {
-			for i := at[0]; i < at[1]; i++ {
+		for _, at := range re.FindAllStringIndex(text, -1) {
+			for i := byteAt[at[0]]; i < byteAt[at[1]]; i++ {
 				gone[i] = true
 			}
 		}
@@ -87,6 +89,19 @@ func blank(patterns []*regexp.Regexp, b []byte) (left []byte, ends func(int) int
 		}
 		return len(b)
 	}
+}
+
+// latin1 makes each byte a rune, so that \xff in a pattern is the byte. byteAt maps
+// an offset of the text, its end included, to one of b.
+func latin1(b []byte) (text string, byteAt []int) {
+	out := make([]byte, 0, len(b))
+	for i, c := range b {
+		out = utf8.AppendRune(out, rune(c))
+		for len(byteAt) < len(out) {
+			byteAt = append(byteAt, i)
+		}
+	}
+	return string(out), append(byteAt, len(b))
 }
 
 func firstDifference(a, b []byte) int {

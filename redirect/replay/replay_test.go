@@ -281,6 +281,19 @@ func TestExceptBlanksBoth(t *testing.T) {
 	}
 }
 
+// In a pattern \xff is the byte.
+func TestExceptReadsBytes(t *testing.T) {
+	cfg := base()
+	cfg.Except = []*regexp.Regexp{regexp.MustCompile(`\xff[\x80-\xfe]`)}
+	cfg.Turns = turns("a\n", "\xff\x81hello \xc3\xa9\n")
+	b := setup(t, cfg, sim.Fault{}, linux, lines(func(string) string { return "\xff\xfehello \xc3\xa9\n" }))
+	b.run()
+	b.want(replay.Done, replay.None)
+	if len(b.m.Tail()) != 0 {
+		t.Errorf("left %q", b.m.Tail())
+	}
+}
+
 func TestRefused(t *testing.T) {
 	b := setup(t, base(), sim.Fault{}, linux, nil)
 	b.m.Start(b.w.Now)
