@@ -197,6 +197,19 @@ func (s *Step) wire() string {
 	return fmt.Sprintf("seq %d ack %d", s.Seq, s.Ack)
 }
 
+// below is what stands beneath an arrow: its numbers on the wire and the beginning
+// of its payload, in one line of at most n characters if the whole of it fits.
+func (s *Step) below(n int) []string {
+	numbers := s.wire()
+	if s.Len == 0 {
+		return []string{numbers}
+	}
+	if q := quote(s.Payload, s.Len, excerpt*4); len(numbers)+1+len(q) <= n && len(s.Payload) == s.Len {
+		return []string{numbers + " " + q}
+	}
+	return []string{numbers, quote(s.Payload, s.Len, n)}
+}
+
 // remark is what is said of a step beside its arrow.
 func (s *Step) remark() string {
 	if s.Note != "" {

@@ -14,7 +14,9 @@ const (
 	topY        = 128 // of the first step
 	segmentY    = 44  // a segment's height
 	momentY     = 38
-	slope       = 7 // how much an arrow falls: time goes by on the way
+	lineY       = 13 // of another line beneath an arrow
+	figureLane  = 52 // characters that fit between two lifelines
+	slope       = 7  // how much an arrow falls: time goes by on the way
 )
 
 // The colours follow the reader's: light or dark.
@@ -75,7 +77,7 @@ func (s *Step) height() int {
 	if s.moment() {
 		return momentY
 	}
-	return segmentY
+	return segmentY + lineY*(len(s.below(figureLane))-1)
 }
 
 func (f *figure) add(format string, args ...any) { fmt.Fprintf(f, format+"\n", args...) }
@@ -137,11 +139,9 @@ func (f *figure) segment(number string, s *Step) {
 	f.add(`<path class="%s" d="M%d %dl%d -5v10z"/>`, class, tip, end, -towards*10)
 	f.text("num", firstX-16, y+4, number)
 	f.text("label "+class, left+24, y-4, s.label())
-	below := s.wire()
-	if q := quote(s.Payload, s.Len, 50-len(below)); q != "" {
-		below += "  " + q
+	for i, below := range s.below(figureLane) {
+		f.text("small", left+24, y+slope+13+lineY*i, below)
 	}
-	f.text("small", left+24, y+slope+13, below)
 	f.remark(class, s)
 }
 

@@ -86,21 +86,25 @@ func (t *textLadder) segment(ms, number string, s *Step) {
 		colour = green
 	}
 	first := t.paint(colour, arrow(s.label(), s.To > s.From))
-	remark := t.paint(colourOf(s.Mark), pad(" "+s.remark(), lane))
-	below := "  " + s.wire()
-	if q := quote(s.Payload, s.Len, lane-3-len(below)); s.Len > 0 {
-		below += " " + q
+	remark := pad(" "+s.remark(), lane)
+	if !s.left() {
+		remark = padLeft(s.remark()+" ", lane)
 	}
-	below = t.paint(dim, pad(below, lane))
-	left := fmt.Sprintf("%*s %4s  ", margin-7, ms, number)
-	blank := pad("", lane)
+	remark = t.paint(colourOf(s.Mark), remark)
+	t.lane(s, fmt.Sprintf("%*s %4s  ", margin-7, ms, number), first, remark)
+	for _, below := range s.below(lane - 3) {
+		below = t.paint(dim, pad("  "+below, lane))
+		t.lane(s, strings.Repeat(" ", margin), below, pad("", lane))
+	}
+}
+
+// lane writes a line of a segment's: in its own lane, and in the other one.
+func (t *textLadder) lane(s *Step, left, own, other string) {
 	if s.left() {
-		t.row(left, first, remark)
-		t.row(strings.Repeat(" ", margin), below, blank)
+		t.row(left, own, other)
 		return
 	}
-	t.row(left, t.paint(colourOf(s.Mark), padLeft(s.remark()+" ", lane)), first)
-	t.row(strings.Repeat(" ", margin), blank, below)
+	t.row(left, other, own)
 }
 
 // moment draws a line through all lanes.
