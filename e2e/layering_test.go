@@ -54,11 +54,12 @@ var arrows = map[string][]string{
 		"redirect/flow", "redirect/front", "redirect/record", "redirect/replay", "redirect/splice",
 		"rules", "stack/profile", "stack/tcb", "stack/wire",
 	},
-	"tun":               {},
-	"internal/config":   {},
-	"internal/evidence": {"internal/config", "stack/wire", "stack/tcb"},
-	"internal/pcap":     {"internal/config"},
-	"internal/host":     {"internal/config"},
+	"tun":                      {},
+	"internal/config":          {},
+	"internal/evidence":        {"internal/config", "stack/wire", "stack/tcb"},
+	"internal/evidence/ladder": {"stack/wire", "stack/tcb"},
+	"internal/pcap":            {"internal/config"},
+	"internal/host":            {"internal/config"},
 }
 
 // pure packages do no I/O, start no goroutine and know no clock.

@@ -25,6 +25,7 @@ const pause = 150 * time.Millisecond
 // The connection of 13 packets that the project began with: S as it sees it, and
 // the third host's part.
 func TestTheSeedsConnection(t *testing.T) {
+	oneCPU(t)
 	b := newBed(t, bed.Config{})
 	l, err := b.Backends[0].Listen("tcp", ":7")
 	if err != nil {

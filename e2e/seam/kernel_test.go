@@ -9,12 +9,9 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
-	"strconv"
 	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"sleight/e2e/bed"
 	"sleight/e2e/bed/faulty"
@@ -26,44 +23,11 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	if err := oneCPU(); err != nil {
+	if _, err := bed.OneCPU(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	os.Exit(m.Run())
-}
-
-// oneCPU keeps every thread of the process on one CPU. A veth queues what it
-// receives on the CPU of the sender, so a sender that moves to another one
-// reorders: the wire would not be lossless in the checker's sense.
-func oneCPU() error {
-	var one unix.CPUSet
-	if err := unix.SchedGetaffinity(0, &one); err != nil {
-		return err
-	}
-	for cpu, kept := 0, false; cpu < 1024; cpu++ {
-		if kept {
-			one.Clear(cpu)
-		}
-		kept = kept || one.IsSet(cpu)
-	}
-	// A thread that is born meanwhile has its parent's CPUs: the second time finds it.
-	for range 2 {
-		threads, err := os.ReadDir("/proc/self/task")
-		if err != nil {
-			return err
-		}
-		for _, t := range threads {
-			id, err := strconv.Atoi(t.Name())
-			if err != nil {
-				return err
-			}
-			if err := unix.SchedSetaffinity(id, &one); err != nil && !errors.Is(err, unix.ESRCH) {
-				return fmt.Errorf("keep thread %d on one CPU: %w", id, err)
-			}
-		}
-	}
-	return nil
 }
 
 // faults are those that the gateway is tested with.
