@@ -109,7 +109,7 @@ func (g *Gateway) clock(e *entry, now time.Time) uint32 {
 // server's name, before the server has said anything.
 func (w *worker) newLeg(e *entry, src, dst netip.AddrPort) *leg {
 	g := w.g
-	l := &leg{}
+	l := &leg{queue: e.queue}
 	l.Cli, l.Srv = &e.cli, &l.srv
 	l.Cut = e.cli.ISS + 1
 	l.ID = &e.ipID

@@ -25,6 +25,7 @@ func (w *worker) fromBackend(now time.Time, door int, seg *wire.Segment) {
 	w.lock(e)
 	live := !e.gone && e.back != nil && e.back.key == k
 	if live {
+		e.back.queue = w.queue
 		w.fromServing(now, e, e.back, seg)
 	}
 	w.unlock(now, e)
@@ -62,5 +63,5 @@ func (w *worker) backendStranger(door int, seg *wire.Segment) {
 	// RFC 9293, section 3.10.7.1: SEQ=SEG.ACK.
 	w.own = wire.Segment{Src: seg.Dst, Dst: seg.Src, TTL: 64, DF: true, Seq: seg.Ack, Flags: wire.RST}
 	pkt := wire.Build(w.out[headroom:], &w.own)
-	w.write(door, w.out, headroom, len(pkt))
+	w.write(door, w.queue, w.out, headroom, len(pkt))
 }

@@ -31,6 +31,7 @@ import (
 	"sleight/rules"
 	"sleight/stack/profile"
 	"sleight/stack/tcb"
+	"sleight/stack/wire"
 )
 
 // VnetHeader is the length of the virtio_net_hdr before each packet at a door.
@@ -40,6 +41,9 @@ const VnetHeader = 10
 // bytes, then a whole IP packet.
 type Door interface {
 	Queues() int
+	// Super reports whether Write takes super-packets and checksums that the
+	// kernel is to fill in.
+	Super() bool
 	Read(queue int, b []byte) (int, error)
 	Write(queue int, b []byte) (int, error)
 }
@@ -60,8 +64,9 @@ type Decoy interface {
 	Expect(Conn) Gate
 	// Inject gives the decoy one IP packet. It never blocks or calls back.
 	Inject(pkt []byte)
-	// Next blocks for the next packet that the decoy has emitted.
-	Next(buf []byte) (int, error)
+	// Next blocks for the next packet that the decoy has emitted: a super-packet
+	// or one without checksum, if off says so.
+	Next(buf []byte) (n int, off wire.Offload, err error)
 }
 
 // Gate stands between one flow's service and its connection.

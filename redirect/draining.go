@@ -80,10 +80,11 @@ func (w *worker) decoyLost(now time.Time, e *entry) {
 }
 
 // fromDecoy carries one packet that the netstack has emitted.
-func (w *worker) fromDecoy(now time.Time, n int) {
+func (w *worker) fromDecoy(now time.Time, n int, off wire.Offload) {
 	pkt := w.buf[headroom : headroom+n]
 	// The netstack's checksums are our own work: they were never on a wire.
-	if r := wire.Parse(&w.seg, pkt, wire.Offload{CsumValid: true}); r != wire.OK {
+	off.CsumValid = true
+	if r := wire.Parse(&w.seg, pkt, off); r != wire.OK {
 		w.g.add(parsed(r))
 		return
 	}
@@ -101,9 +102,9 @@ func (w *worker) fromDecoy(now time.Time, n int) {
 }
 
 // FromDecoy takes one packet that the decoy has emitted.
-func (g *Gateway) FromDecoy(now time.Time, pkt []byte) {
+func (g *Gateway) FromDecoy(now time.Time, pkt []byte, off wire.Offload) {
 	w := g.workers.Get().(*worker)
 	n := copy(w.buf[headroom:], pkt)
-	w.fromDecoy(now, n)
+	w.fromDecoy(now, n, off)
 	g.workers.Put(w)
 }

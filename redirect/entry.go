@@ -44,6 +44,10 @@ type entry struct {
 	mu   sync.Mutex
 	w    *worker // who holds the lock
 	gone bool
+	// queue is that of the clients' door from which S's segments come. What goes
+	// to S is written there: the kernel steers a flow to the queue that last
+	// wrote for it, and two queues would overtake each other.
+	queue int
 
 	id      uint64
 	key     flow.Key
@@ -100,14 +104,15 @@ type entry struct {
 // leg is a serving leg of a flow.
 type leg struct {
 	splice.Splice
-	srv  tcb.Leg
-	own  tcb.Sender      // bytes that the gateway sends on this leg itself
-	open *replay.Machine // until the leg is ready
-	key  flow.Key
-	door int
-	b    int            // index of the backend
-	nat  netip.AddrPort // of the pool, if it took one
-	mtu  int
+	srv   tcb.Leg
+	own   tcb.Sender      // bytes that the gateway sends on this leg itself
+	open  *replay.Machine // until the leg is ready
+	key   flow.Key
+	door  int
+	queue int            // of the door, as in entry
+	b     int            // index of the backend
+	nat   netip.AddrPort // of the pool, if it took one
+	mtu   int
 }
 
 // attempt is a switch under way.

@@ -127,14 +127,14 @@ func (r doorReader) loop(ctx context.Context) error {
 func (g *Gateway) drain(ctx context.Context) error {
 	w := newWorker(g, 0)
 	for {
-		n, err := g.decoy.Next(w.buf[headroom:])
+		n, off, err := g.decoy.Next(w.buf[headroom:])
 		if err != nil {
 			if errors.Is(err, os.ErrClosed) || errors.Is(err, io.EOF) {
 				return nil
 			}
 			return err
 		}
-		w.fromDecoy(g.now(), n)
+		w.fromDecoy(g.now(), n, off)
 	}
 }
 

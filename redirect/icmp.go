@@ -141,7 +141,7 @@ func (w *worker) probe(pkt []byte, off wire.Offload) {
 	}
 	id := uint16(w.g.probes.Add(1))
 	if n := w.g.cfg.Decoys[d].Profile.Probe(w.out[headroom:], &w.ip, pkt, off, id); n > 0 {
-		w.write(0, w.out, headroom, n)
+		w.write(0, w.queue, w.out, headroom, n)
 	}
 }
 

@@ -27,7 +27,7 @@ func (w *worker) fromDoor(now time.Time, door, n int) {
 		w.g.add(malformed)
 		return
 	}
-	off := offload(w.buf[headroom-VnetHeader:])
+	off := readOffload(w.buf[headroom-VnetHeader:])
 	pkt := w.buf[headroom : headroom+n-VnetHeader]
 	if r := wire.ParseIP(&w.ip, pkt); r != wire.OK {
 		w.g.add(parsed(r))
@@ -46,16 +46,6 @@ func (w *worker) fromDoor(now time.Time, door, n int) {
 		w.fromClient(now, &w.seg)
 	} else {
 		w.fromBackend(now, door, &w.seg)
-	}
-}
-
-// offload reads a virtio_net_hdr (linux/virtio_net.h).
-func offload(h []byte) wire.Offload {
-	const needsCsum, dataValid = 1, 2
-	return wire.Offload{
-		NeedsCsum: h[0]&needsCsum != 0,
-		CsumValid: h[0]&dataValid != 0,
-		GSOSize:   uint16(h[4]) | uint16(h[5])<<8,
 	}
 }
 
@@ -89,6 +79,7 @@ func (w *worker) fromClient(now time.Time, seg *wire.Segment) {
 		w.stranger(now, seg)
 		return
 	}
+	e.queue = w.queue
 	again := w.client(now, e, seg)
 	w.unlock(now, e)
 	if again {
@@ -151,7 +142,7 @@ func (g *Gateway) match(seg *wire.Segment) int {
 func (w *worker) refuse(seg *wire.Segment, p *profile.Profile) {
 	if p.RST(&w.own, seg) {
 		pkt := wire.Build(w.out[headroom:], &w.own)
-		w.write(0, w.out, headroom, len(pkt))
+		w.write(0, w.queue, w.out, headroom, len(pkt))
 	}
 }
 
@@ -172,7 +163,7 @@ func (w *worker) handshake(now time.Time, seg *wire.Segment, decoy int) {
 	switch res {
 	case front.Reply:
 		pkt := wire.Build(w.out[headroom:], &w.own)
-		w.write(0, w.out, headroom, len(pkt))
+		w.write(0, w.queue, w.out, headroom, len(pkt))
 	case front.Ignored:
 		g.add(unacceptable)
 	case front.Full:

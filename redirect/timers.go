@@ -24,7 +24,7 @@ func (w *worker) tick(now time.Time) {
 
 func (w *worker) sendFront(seg *wire.Segment) {
 	pkt := wire.Build(w.out[headroom:], seg)
-	w.write(0, w.out, headroom, len(pkt))
+	w.write(0, w.queue, w.out, headroom, len(pkt))
 }
 
 // deadline is when the flow wants to be looked at next.

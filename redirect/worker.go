@@ -11,7 +11,7 @@ const (
 	// headroom is what a packet's buffer leaves before the packet: the
 	// virtio_net_hdr and longer headers.
 	headroom = VnetHeader + wire.MaxHeader
-	bufSize  = headroom + 65536
+	bufSize  = headroom + 40 + 65536 // an IPv6 header is not counted in its length
 )
 
 // worker is a goroutine's own room: nothing on a packet's way is allocated.
@@ -56,7 +56,7 @@ func (w *worker) unlock(now time.Time, e *entry) {
 // toClient sends a segment of the gateway's own to S.
 func (w *worker) toClient(e *entry, seg *wire.Segment) {
 	pkt := wire.Build(w.out[headroom:], seg)
-	w.write(0, w.out, headroom, len(pkt))
+	w.write(0, e.queue, w.out, headroom, len(pkt))
 	e.count(tcb.Serving, len(seg.Payload))
 }
 
@@ -66,36 +66,42 @@ func (w *worker) toServing(l *leg, seg *wire.Segment) {
 	w.writeLeg(l, w.out, headroom, len(pkt))
 }
 
-// passClient sends the translated segment in the worker's buffer to S, cut anew
-// where options of the client leg have made it too long.
+// passClient sends the translated segment in the worker's buffer to S, in
+// segments that fit the client leg.
 func (w *worker) passClient(e *entry, seg *wire.Segment) {
-	room := int(e.cli.MSS) - seg.Opts.Size(false)
 	e.count(tcb.Serving, len(seg.Payload))
-	if len(seg.Payload) <= room || room <= 0 {
+	size, whole := resize(seg, int(e.cli.MSS)-seg.Opts.Size(false), w.g.doors[0].Super())
+	if whole {
 		at := wire.Rewrite(w.buf, seg)
-		w.write(0, w.buf, at, seg.HeaderSize()+len(seg.Payload))
+		// The kernel numbers a super-packet's segments on from its own ID.
+		e.ipID += uint16(segments(len(seg.Payload), size) - 1)
+		w.writeWhole(0, e.queue, at, seg)
 		return
 	}
-	w.cut(seg, room, func(piece *wire.Segment) {
+	w.cut(seg, size, func(piece *wire.Segment) {
 		if piece != seg {
 			piece.ID = e.ipID
 			e.ipID++
 		}
 		pkt := wire.Build(w.out[headroom:], piece)
-		w.write(0, w.out, headroom, len(pkt))
+		w.write(0, e.queue, w.out, headroom, len(pkt))
 	})
 }
 
 // passServing sends the translated segment in the worker's buffer to a serving
-// leg, cut anew where the leg's MSS is smaller than the client leg's.
+// leg, in segments that fit it. The decoy takes any length.
 func (w *worker) passServing(l *leg, seg *wire.Segment) {
-	room := l.room() - seg.Opts.Size(false)
-	if len(seg.Payload) <= room || room <= 0 {
+	if l.door == decoyDoor {
 		at := wire.Rewrite(w.buf, seg)
-		w.writeLeg(l, w.buf, at, seg.HeaderSize()+len(seg.Payload))
+		w.g.decoy.Inject(w.buf[at : at+seg.HeaderSize()+len(seg.Payload)])
 		return
 	}
-	w.cut(seg, room, func(piece *wire.Segment) { w.toServing(l, piece) })
+	size, whole := resize(seg, l.room()-seg.Opts.Size(false), w.g.doors[l.door].Super())
+	if whole {
+		w.writeWhole(l.door, l.queue, wire.Rewrite(w.buf, seg), seg)
+		return
+	}
+	w.cut(seg, size, func(piece *wire.Segment) { w.toServing(l, piece) })
 }
 
 // room is the most payload and options in a segment to this leg, in bytes.
@@ -120,14 +126,28 @@ func (w *worker) writeLeg(l *leg, buf []byte, at, n int) {
 		w.g.decoy.Inject(buf[at : at+n])
 		return
 	}
-	w.write(l.door, buf, at, n)
+	w.write(l.door, l.queue, buf, at, n)
 }
 
-// write puts an empty virtio_net_hdr before the packet and hands it to a door.
-func (w *worker) write(door int, buf []byte, at, n int) {
+// write puts an empty virtio_net_hdr before the packet at buf[at:at+n] and hands
+// it to a door.
+func (w *worker) write(door, queue int, buf []byte, at, n int) {
 	b := buf[at-VnetHeader : at+n]
 	clear(b[:VnetHeader])
-	if _, err := w.g.doors[door].Write(w.queue%w.g.doors[door].Queues(), b); err != nil {
+	w.send(door, queue, b)
+}
+
+// writeWhole hands a door the segment that was rewritten at w.buf[at:], with a
+// virtio_net_hdr that says what the kernel still has to do.
+func (w *worker) writeWhole(door, queue, at int, seg *wire.Segment) {
+	b := w.buf[at-VnetHeader : at+seg.HeaderSize()+len(seg.Payload)]
+	putOffload(b, seg)
+	w.send(door, queue, b)
+}
+
+func (w *worker) send(door, queue int, b []byte) {
+	d := w.g.doors[door]
+	if _, err := d.Write(queue%d.Queues(), b); err != nil {
 		w.g.add(writeFailed)
 	}
 }

@@ -29,6 +29,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 
 	"sleight/stack/tcb"
+	"sleight/stack/wire"
 )
 
 const (
@@ -54,6 +55,9 @@ type Config struct {
 	// largest segment (see SegmentReserve); from 3,340 on the first window is
 	// not limited by it.
 	MTU uint32
+	// Super lets the netstack emit super-packets of up to 64 KiB whose checksums
+	// are still to be filled in, as Next then says.
+	Super bool
 }
 
 func (c Config) withDefaults() Config {
@@ -101,7 +105,7 @@ type Decoy struct {
 func New(cfg Config) (*Decoy, error) {
 	cfg = cfg.withDefaults()
 	d := &Decoy{cfg: cfg, gates: make(map[tcb.Tuple]*Gate)}
-	d.link = newLink(cfg.MTU, cfg.RingBytes)
+	d.link = newLink(cfg.MTU, cfg.RingBytes, cfg.Super)
 	d.stack = stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocolCUBIC},
@@ -182,13 +186,14 @@ func (d *Decoy) Inject(pkt []byte) {
 }
 
 // Next blocks for the next packet that the netstack has emitted, copies it to
-// buf and returns its length. After Close it returns os.ErrClosed.
-func (d *Decoy) Next(buf []byte) (int, error) {
-	n, ok := d.link.ring.next(buf)
+// buf and returns its length, and what is still to be done to it. After Close it
+// returns os.ErrClosed.
+func (d *Decoy) Next(buf []byte) (n int, off wire.Offload, err error) {
+	n, off, ok := d.link.ring.next(buf)
 	if !ok {
-		return 0, os.ErrClosed
+		return 0, off, os.ErrClosed
 	}
-	return n, nil
+	return n, off, nil
 }
 
 // Stats are counts of what lives and what was dropped.

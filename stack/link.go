@@ -12,14 +12,22 @@ import (
 // holds an endpoint's lock, so link only appends them to a ring.
 type link struct {
 	ring       *ring
+	super      bool
 	mtu        atomic.Uint32
 	dispatcher atomic.Pointer[stack.NetworkDispatcher]
 }
 
-var _ stack.LinkEndpoint = (*link)(nil)
+var (
+	_ stack.LinkEndpoint = (*link)(nil)
+	_ stack.GSOEndpoint  = (*link)(nil)
+)
 
-func newLink(mtu uint32, ringBytes int) *link {
-	l := &link{ring: newRing(ringBytes)}
+// maxSuper is the longest super-packet in bytes of payload: with its headers it
+// still fits a length field of 16 bits.
+const maxSuper = 65535 - 120
+
+func newLink(mtu uint32, ringBytes int, super bool) *link {
+	l := &link{ring: newRing(ringBytes), super: super}
 	l.mtu.Store(mtu)
 	return l
 }
@@ -62,6 +70,17 @@ func (l *link) SetMTU(mtu uint32) { l.mtu.Store(mtu) }
 // the checksums of what comes in, and what goes out carries full ones.
 func (*link) Capabilities() stack.LinkEndpointCapabilities {
 	return stack.CapabilityRXChecksumOffload
+}
+
+// GSOMaxSize implements stack.GSOEndpoint.
+func (*link) GSOMaxSize() uint32 { return maxSuper }
+
+// SupportedGSO implements stack.GSOEndpoint.
+func (l *link) SupportedGSO() stack.SupportedGSO {
+	if l.super {
+		return stack.HostGSOSupported
+	}
+	return stack.GSONotSupported
 }
 
 // Close implements stack.NetworkLinkEndpoint.

@@ -57,7 +57,7 @@ func newDecoy(t *testing.T, cfg Config) *Decoy {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{t: t, decoy: newDecoy(t, Config{}), link: newLink(1500, 64<<20), pumps: make(chan struct{}, 2)}
+	b := &bench{t: t, decoy: newDecoy(t, Config{}), link: newLink(1500, 64<<20, false), pumps: make(chan struct{}, 2)}
 	b.client = stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol},
@@ -91,7 +91,7 @@ func newBench(t *testing.T) *bench {
 func (b *bench) toDecoy() {
 	buf := make([]byte, 65536)
 	for {
-		n, ok := b.link.ring.next(buf)
+		n, _, ok := b.link.ring.next(buf)
 		if !ok {
 			b.pumps <- struct{}{}
 			return
@@ -103,7 +103,7 @@ func (b *bench) toDecoy() {
 func (b *bench) toClient() {
 	buf := make([]byte, 65536)
 	for {
-		n, err := b.decoy.Next(buf)
+		n, _, err := b.decoy.Next(buf)
 		if err != nil {
 			b.pumps <- struct{}{}
 			return

@@ -43,7 +43,7 @@ func newRawPeer(t *testing.T, iss tcb.Seq, s Service, edit func(*Conn)) (*rawPee
 func (p *rawPeer) read() {
 	buf := make([]byte, 65536)
 	for {
-		n, err := p.d.Next(buf)
+		n, _, err := p.d.Next(buf)
 		if err != nil {
 			return
 		}
@@ -280,7 +280,7 @@ func TestRingDropsAtItsBound(t *testing.T) {
 	p := &rawPeer{t: t, d: d, src: client4, dst: decoy4, seq: 1000, wnd: 65535, buf: make([]byte, 200)}
 	p.send(wire.SYN, wire.Options{HasMSS: true, MSS: 1460}, "")
 	buf := make([]byte, 65536)
-	n, err := d.Next(buf)
+	n, _, err := d.Next(buf)
 	if err != nil {
 		t.Fatal(err)
 	}

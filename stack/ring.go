@@ -4,6 +4,8 @@ import (
 	"sync"
 
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
+
+	"sleight/stack/wire"
 )
 
 // packetCost is what a packet in the ring is taken to cost beside its bytes.
@@ -55,17 +57,19 @@ func (r *ring) compact() {
 }
 
 // next waits for a packet and copies it to buf; false: the ring is closed.
-func (r *ring) next(buf []byte) (int, bool) {
+func (r *ring) next(buf []byte) (n int, off wire.Offload, ok bool) {
 	pkt := r.take()
 	if pkt == nil {
-		return 0, false
+		return 0, off, false
 	}
-	n := 0
 	for _, b := range pkt.AsSlices() {
 		n += copy(buf[n:], b)
 	}
+	if gso := pkt.GSOOptions; gso.Type != stack.GSONone {
+		off = wire.Offload{NeedsCsum: gso.NeedsCsum, GSOSize: gso.MSS}
+	}
 	pkt.DecRef()
-	return n, true
+	return n, off, true
 }
 
 func (r *ring) take() *stack.PacketBuffer {

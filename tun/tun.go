@@ -223,6 +223,10 @@ func (d *Door) Headers() bool { return d.vnet }
 // Offloads returns the TUN_F_ bits that the kernel accepted; 0 is none.
 func (d *Door) Offloads() uint32 { return d.offload }
 
+// Super reports whether the door carries super-packets: Read may return them, and
+// Write takes them.
+func (d *Door) Super() bool { return d.offload != 0 }
+
 // Close wakes all readers and detaches from the device, which vanishes unless it
 // is persistent. Reads and writes then end with os.ErrClosed.
 func (d *Door) Close() error {

@@ -87,7 +87,7 @@ func runGateway(ctx context.Context, cfg *config.Config, set *rules.Set) (err er
 
 // serve runs the gateway between doors that are open and routes that are set.
 func serve(ctx context.Context, cfg *config.Config, set *rules.Set, doors []*tun.Door, machine *host.Host, out *evidence.Writer, log *zap.Logger) error {
-	decoy, err := newDecoy(cfg)
+	decoy, err := newDecoy(cfg, doors[0].Super())
 	if err != nil {
 		return err
 	}
@@ -181,7 +181,7 @@ func (d redirectDecoy) Expect(c redirect.Conn) redirect.Gate {
 	})
 }
 
-func newDecoy(cfg *config.Config) (d redirectDecoy, err error) {
+func newDecoy(cfg *config.Config, super bool) (d redirectDecoy, err error) {
 	for i := range cfg.Decoys {
 		s, err := compileService(&cfg.Decoys[i])
 		if err != nil {
@@ -189,16 +189,14 @@ func newDecoy(cfg *config.Config) (d redirectDecoy, err error) {
 		}
 		d.services = append(d.services, s)
 	}
-	d.Decoy, err = stack.New(stack.Config{})
+	d.Decoy, err = stack.New(stack.Config{Super: super})
 	return d, err
 }
 
 // openDoors opens every device, or none.
 func openDoors(cfg *config.Config) (doors []*tun.Door, err error) {
 	for _, name := range machinePlan(cfg).Doors() {
-		// One queue: with more, the kernel may move a flow from one to another,
-		// and two readers would overtake each other.
-		d, err := tun.Open(tun.Config{Name: name, MTU: cfg.TUN.MTU, Queues: max(1, cfg.TUN.Queues)})
+		d, err := tun.Open(tun.Config{Name: name, MTU: cfg.TUN.MTU, Queues: cfg.TUN.Queues, Offload: cfg.TUN.Offload})
 		if err != nil {
 			closeAll(doors)
 			return nil, err

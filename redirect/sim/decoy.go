@@ -57,7 +57,7 @@ func (d *Decoy) Expect(c redirect.Conn) redirect.Gate {
 	gt := &gate{d: d, key: c.Leg, svc: svc}
 	gt.host = NewHost(hc, func(s *wire.Segment) {
 		pkt := wire.Build(make([]byte, wire.MaxHeader+len(s.Payload)), s)
-		d.w.After(20*time.Microsecond, func() { d.g.FromDecoy(d.w.Now, pkt) })
+		d.w.After(20*time.Microsecond, func() { d.g.FromDecoy(d.w.Now, pkt, wire.Offload{}) })
 	})
 	d.gates[c.Leg] = gt
 	d.Live++
@@ -88,7 +88,7 @@ func (d *Decoy) take(s *wire.Segment) {
 }
 
 // Next is for goroutines, of which there are none here.
-func (d *Decoy) Next([]byte) (int, error) { return 0, os.ErrClosed }
+func (d *Decoy) Next([]byte) (int, wire.Offload, error) { return 0, wire.Offload{}, os.ErrClosed }
 
 // Advance lets the hosts' time pass.
 func (d *Decoy) Advance(now time.Time) {

@@ -52,6 +52,7 @@ func (e *Events) FlowEnd(_ time.Time, _ redirect.FlowInfo, d redirect.Ended) {
 type simDoor struct{ link *Link }
 
 func (d simDoor) Queues() int                   { return 1 }
+func (d simDoor) Super() bool                   { return false }
 func (d simDoor) Read(int, []byte) (int, error) { select {} }
 func (d simDoor) Write(_ int, b []byte) (int, error) {
 	d.link.Send(b[redirect.VnetHeader:])

@@ -11,10 +11,11 @@ const MaxHeader = ipv6Header + tcpHeader + maxOptions
 
 // HeaderSize is the length of the headers that Build and Rewrite would write.
 func (s *Segment) HeaderSize() int {
-	return s.ipSize() + tcpHeader + s.Opts.Size(s.Flags.Has(SYN))
+	return s.IPSize() + tcpHeader + s.Opts.Size(s.Flags.Has(SYN))
 }
 
-func (s *Segment) ipSize() int {
+// IPSize is the length of the IP header that Build and Rewrite would write.
+func (s *Segment) IPSize() int {
 	if s.Is4() {
 		return ipv4Header
 	}

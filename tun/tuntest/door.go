@@ -22,6 +22,7 @@ type Device interface {
 	Name() string
 	Index() int
 	Queues() int
+	Super() bool
 	Read(q int, b []byte) (int, error)
 	Write(q int, b []byte) (int, error)
 	Close() error
@@ -70,6 +71,9 @@ func (d *Door) Index() int { return 0 }
 
 // Queues returns the number of queues.
 func (d *Door) Queues() int { return len(d.in) }
+
+// Super reports that the door carries super-packets: it carries what it is given.
+func (d *Door) Super() bool { return true }
 
 // Read blocks for one injected packet of queue q, as tun.Door does.
 func (d *Door) Read(q int, b []byte) (int, error) {
