@@ -147,7 +147,7 @@ func TestManyConnections(t *testing.T) {
 			wg.Go(func() { switchOnce(t, b, addr) })
 		}
 		wg.Wait()
-		g.wait("switch", func(*evidence.Event) bool { return len(g.all("switch")) >= sequence+atOnce })
+		g.wait("switch", func(*evidence.Event) bool { return len(g.All("switch")) >= sequence+atOnce })
 		g.wantSwitches(sequence+atOnce, "ok")
 		if got := len(web.seen); got != sequence+atOnce {
 			t.Errorf("the real host has served %d requests, want %d", got, sequence+atOnce)

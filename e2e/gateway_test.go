@@ -1,14 +1,11 @@
 package e2e
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -42,106 +39,112 @@ func TestMain(m *testing.M) {
 // gateway is a running `sleight run`.
 type gateway struct {
 	*testing.T
-	cmd    *bed.Cmd
-	mu     sync.Mutex
-	events []evidence.Event
-	grown  chan struct{}
-	done   chan struct{}
-	log    *os.File
+	*evidence.Reader
+	cmd *bed.Cmd
+	log *os.File
+	dir string // of its files: sleight.yaml, log, and state with its state
 }
 
 // start runs the program in the bed's gateway and waits until it has started.
 func start(t *testing.T, b *bed.Bed, config string) *gateway {
 	t.Helper()
-	dir := t.TempDir()
-	file := filepath.Join(dir, "sleight.yaml")
-	config += fmt.Sprintf("\nstate: {dir: %s}\n", filepath.Join(dir, "state"))
-	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
+	g := launch(t, b, t.TempDir(), config)
+	g.started()
+	return g
+}
+
+// launch runs the program, with its files in dir, and does not wait for it.
+func launch(t *testing.T, b *bed.Bed, dir, config string) *gateway {
+	t.Helper()
+	g := &gateway{T: t, dir: dir}
+	config += fmt.Sprintf("\nstate: {dir: %s}\n", g.file("state"))
+	if err := os.WriteFile(g.file("sleight.yaml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	g := &gateway{T: t, grown: make(chan struct{}, 1), done: make(chan struct{})}
-	g.cmd = b.Gateway.Command(context.Background(), program, "run", "-c", file)
+	g.cmd = b.Gateway.Command(context.Background(), program, "run", "-c", g.file("sleight.yaml"))
 	out, err := g.cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	if g.log, err = os.Create(filepath.Join(dir, "log")); err != nil {
+	if g.log, err = os.Create(g.file("log")); err != nil {
 		t.Fatal(err)
 	}
 	g.cmd.Stderr = g.log
 	if err := g.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	go g.read(bufio.NewScanner(out))
+	g.Reader = evidence.NewReader(out)
 	t.Cleanup(g.stop)
-	g.wait("gateway", func(e *evidence.Event) bool { return e.Gateway.State == "started" })
 	return g
 }
 
-func (g *gateway) read(s *bufio.Scanner) {
-	defer close(g.done)
-	for s.Scan() {
-		var e evidence.Event
-		if err := json.Unmarshal(s.Bytes(), &e); err != nil {
-			g.Errorf("an event that is not JSON: %s", s.Text())
-			continue
-		}
-		g.mu.Lock()
-		g.events = append(g.events, e)
-		g.mu.Unlock()
-		select {
-		case g.grown <- struct{}{}:
-		default:
-		}
-	}
+// file is the path of one of the gateway's files.
+func (g *gateway) file(name string) string { return filepath.Join(g.dir, name) }
+
+func (g *gateway) started() {
+	g.Helper()
+	g.wait("gateway", func(e *evidence.Event) bool { return e.Gateway.State == "started" })
 }
 
-// all returns the events of one type so far.
-func (g *gateway) all(kind string) (es []evidence.Event) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, e := range g.events {
-		if e.Type == kind {
-			es = append(es, e)
-		}
-	}
-	return es
-}
+// patience is how long an event may take on a busy machine.
+const patience = 30 * time.Second
 
 // wait returns the first event of a type that is as wanted.
 func (g *gateway) wait(kind string, wanted func(*evidence.Event) bool) *evidence.Event {
 	g.Helper()
-	late := time.After(20 * time.Second)
-	for {
-		for _, e := range g.all(kind) {
-			if wanted(&e) {
-				return &e
-			}
-		}
-		select {
-		case <-g.grown:
-		case <-g.done:
-			log, _ := os.ReadFile(g.log.Name())
-			g.Fatalf("the gateway ended:\n%s", log)
-		case <-late:
-			log, _ := os.ReadFile(g.log.Name())
-			g.Fatalf("no such %s event; there are %+v\n%s", kind, g.all(kind), log)
-		}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	e, err := g.Wait(ctx, kind, wanted)
+	if err != nil {
+		g.Fatalf("%v; there are %+v\n%s", err, g.All(kind), g.logged())
 	}
+	return e
+}
+
+// logged is the gateway's log so far.
+func (g *gateway) logged() string {
+	b, err := os.ReadFile(g.log.Name())
+	if err != nil {
+		g.Error(err)
+	}
+	return string(b)
 }
 
 // wantSwitches checks how the switches so far ended.
 func (g *gateway) wantSwitches(n int, result string) {
 	g.Helper()
-	g.wait("switch", func(*evidence.Event) bool { return len(g.all("switch")) >= n })
-	for _, e := range g.all("switch") {
+	g.wait("switch", func(*evidence.Event) bool { return len(g.All("switch")) >= n })
+	for _, e := range g.All("switch") {
 		if e.Switch.Result != result {
 			g.Errorf("switch %+v, want %s", *e.Switch, result)
 		}
 	}
-	if got := len(g.all("switch")); got != n {
+	if got := len(g.All("switch")); got != n {
 		g.Errorf("%d switches, want %d", got, n)
 	}
+}
+
+// ended waits for the program's end and returns its exit code; -1: by a signal.
+func (g *gateway) ended() int {
+	g.Helper()
+	<-g.Done()
+	err := g.cmd.Wait()
+	code := g.cmd.ProcessState.ExitCode()
+	g.cmd.Process = nil
+	if code != 0 || g.Failed() {
+		g.Logf("gateway: %v\n%s", err, g.logged())
+	}
+	if err := g.Err(); err != nil {
+		g.Error(err)
+	}
+	return code
+}
+
+// kill ends the program as a crash does.
+func (g *gateway) kill() {
+	g.Helper()
+	_ = g.cmd.Process.Kill()
+	g.ended()
 }
 
 func (g *gateway) stop() {
@@ -149,16 +152,20 @@ func (g *gateway) stop() {
 		return
 	}
 	_ = g.cmd.Process.Signal(syscall.SIGTERM)
-	<-g.done
-	err := g.cmd.Wait()
-	g.cmd.Process = nil
-	log, _ := os.ReadFile(g.log.Name())
-	if err != nil || g.Failed() {
-		g.Logf("gateway: %v\n%s", err, log)
+	if code := g.ended(); code != 0 {
+		g.Errorf("the gateway ended with code %d", code)
 	}
-	if err != nil {
-		g.Errorf("the gateway ended with %v", err)
+}
+
+// sleight runs the program to its end; the code is that of its exit.
+func sleight(t *testing.T, ns *bed.Namespace, args ...string) (out string, code int) {
+	t.Helper()
+	c := ns.Command(t.Context(), program, args...)
+	b, err := c.CombinedOutput()
+	if c.ProcessState == nil {
+		t.Fatal(err)
 	}
+	return string(b), c.ProcessState.ExitCode()
 }
 
 // buildArgs build the program with the race detector, but for the figures of the

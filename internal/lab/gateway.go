@@ -1,15 +1,12 @@
 package lab
 
 import (
-	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"sync"
 	"syscall"
 	"time"
 
@@ -40,15 +37,10 @@ state: {dir: %q}
 
 // gateway is a running `sleight run`.
 type gateway struct {
-	cmd  *bed.Cmd
-	log  *os.File
-	copy *os.File // the events as they came
-
-	mu     sync.Mutex
-	events []evidence.Event
-	bad    error // a line that was no event
-	grown  chan struct{}
-	done   chan struct{}
+	cmd    *bed.Cmd
+	log    *os.File
+	copy   *os.File // the events as they came
+	events *evidence.Reader
 }
 
 // startGateway runs this program as the gateway and waits until it has started.
@@ -64,7 +56,7 @@ func startGateway(ctx context.Context, ns *bed.Namespace, dir, config string) (*
 			return nil, err
 		}
 	}
-	g := &gateway{grown: make(chan struct{}, 1), done: make(chan struct{})}
+	g := &gateway{}
 	// Not ctx: the gateway ends by SIGTERM, in its own order. Its own process
 	// group, so that a terminal's SIGINT is the lab's alone.
 	g.cmd = ns.Command(context.WithoutCancel(ctx), self, "run", "-c", config)
@@ -94,60 +86,19 @@ func (g *gateway) start(dir string) (err error) {
 	if err := g.cmd.Start(); err != nil {
 		return fmt.Errorf("start the gateway: %w", err)
 	}
-	go g.read(bufio.NewScanner(io.TeeReader(out, g.copy)))
+	g.events = evidence.NewReader(io.TeeReader(out, g.copy))
 	return nil
-}
-
-func (g *gateway) read(s *bufio.Scanner) {
-	defer close(g.done)
-	for s.Scan() {
-		var e evidence.Event
-		err := json.Unmarshal(s.Bytes(), &e)
-		g.mu.Lock()
-		if err != nil {
-			g.bad = fmt.Errorf("an event that is not JSON: %q", s.Text())
-		} else {
-			g.events = append(g.events, e)
-		}
-		g.mu.Unlock()
-		select {
-		case g.grown <- struct{}{}:
-		default:
-		}
-	}
-}
-
-// all returns the events of one type so far.
-func (g *gateway) all(kind string) (es []evidence.Event) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, e := range g.events {
-		if e.Type == kind {
-			es = append(es, e)
-		}
-	}
-	return es
 }
 
 // wait returns when there is an event of a type that is as wanted.
 func (g *gateway) wait(ctx context.Context, kind string, wanted func(*evidence.Event) bool) error {
-	late := time.After(eventTimeout)
-	for {
-		for _, e := range g.all(kind) {
-			if wanted(&e) {
-				return nil
-			}
-		}
-		select {
-		case <-g.grown:
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-g.done:
-			return errors.New("the gateway has ended")
-		case <-late:
-			return fmt.Errorf("no %s event came within %v", kind, eventTimeout)
-		}
+	ctx, cancel := context.WithTimeout(ctx, eventTimeout)
+	defer cancel()
+	_, err := g.events.Wait(ctx, kind, wanted)
+	if errors.Is(err, evidence.ErrEnded) {
+		return errors.New("the gateway has ended")
 	}
+	return err
 }
 
 // logTail is the end of the gateway's log.
@@ -162,10 +113,10 @@ func (g *gateway) logTail() string {
 // stop ends the gateway and waits until it has cleaned up.
 func (g *gateway) stop() error {
 	_ = g.cmd.Process.Signal(syscall.SIGTERM)
-	<-g.done
+	<-g.events.Done()
 	err := g.cmd.Wait()
 	if err != nil {
 		err = fmt.Errorf("the gateway: %w (its log: %s)", err, g.log.Name())
 	}
-	return errors.Join(err, g.bad, g.log.Close(), g.copy.Close())
+	return errors.Join(err, g.events.Err(), g.log.Close(), g.copy.Close())
 }

@@ -86,7 +86,7 @@ func (l *lab) checkReach(conns []netip.AddrPort) {
 }
 
 func (l *lab) checkSwitches() {
-	events := l.gateway.all("switch")
+	events := l.gateway.events.All("switch")
 	ok := len(events) == len(l.switched)
 	results := make([]string, 0, len(events))
 	for _, e := range events {

@@ -112,7 +112,7 @@ func (l *lab) converse(ctx context.Context) error {
 }
 
 func (l *lab) allSwitched(*evidence.Event) bool {
-	return len(l.gateway.all("switch")) >= len(l.switched)
+	return len(l.gateway.events.All("switch")) >= len(l.switched)
 }
 
 // scan is the first conversation: it never leaves the decoy.
