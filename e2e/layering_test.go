@@ -49,7 +49,8 @@ var arrows = map[string][]string{
 	"redirect/replay": {"stack/wire", "stack/tcb"},
 	"redirect/splice": {"stack/wire", "stack/tcb"},
 	"redirect/frame":  {},
-	"rules":           {},
+	"rules":           {"rules/proto"},
+	"rules/proto":     {},
 	"redirect": {
 		"redirect/flow", "redirect/front", "redirect/record", "redirect/replay", "redirect/splice",
 		"rules", "stack/profile", "stack/tcb", "stack/wire",
@@ -66,6 +67,7 @@ var arrows = map[string][]string{
 var pure = []string{
 	"stack/tcb", "stack/wire", "stack/profile", "redirect/flow", "redirect/front", "redirect/record",
 	"redirect/replay", "redirect/splice", "redirect/frame", "rules",
+	"rules/proto",
 }
 
 func TestImportsAreThoseOfThePicture(t *testing.T) {

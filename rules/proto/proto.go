@@ -1,0 +1,236 @@
+// Package proto recognises the protocol of a client's stream by its first bytes,
+// and reads fields from it. It does no I/O and knows no clock.
+//
+// What it is given is the client's stream from its beginning, as far as it has
+// come; each time it may have grown. So every answer has a Status: "the client has
+// not said that yet" is another answer than "there is none". An answer that was
+// given never changes because more has come, however the stream was cut.
+//
+// A Flow keeps offsets, not bytes: fields are sub-slices of the stream that its
+// caller passes in. Only what has to be computed (a normalised URI, a hash) is
+// memory of its own, and never more than a small multiple of the stream.
+package proto
+
+// Protocol is what a client speaks. The zero value is none that is known here.
+type Protocol uint8
+
+// The protocols.
+const (
+	None Protocol = iota
+	HTTP
+	TLS
+	SSH
+	numProtocols
+)
+
+var protocolNames = [numProtocols]string{"", "http", "tls", "ssh"}
+
+// String is the protocol's name in rules.
+func (p Protocol) String() string { return protocolNames[p] }
+
+// Status says how far a question can be answered.
+type Status uint8
+
+const (
+	// Unknown: the client has not said enough yet.
+	Unknown Status = iota
+	// Absent: it will not come. The message has no such field, or the stream is
+	// another protocol's.
+	Absent
+	// Partial: its beginning; the rest may come (a body).
+	Partial
+	// Known: whole.
+	Known
+
+	lazy // known, but not computed yet
+)
+
+// value is what is known of one field.
+type value struct {
+	from, to int // in the stream, or in Flow.own
+	n        int // of a number
+	status   Status
+	ours     bool // in Flow.own
+}
+
+// maxFields is the greatest number of fields that one protocol has.
+const maxFields = 12
+
+// Flow reads one client's stream. The zero value is ready. Its owner guards it.
+type Flow struct {
+	proto    Protocol
+	known    Status // of proto
+	lost     bool   // the stream has left its protocol: there are no more messages
+	at       int    // where the current message begins
+	end      int    // where it ends; 0: not known yet
+	scan     int    // how far the parser has read
+	stage    uint8  // the parser's own
+	need     int    // the parser's own: what a length in the message says
+	messages int    // begun
+	vals     [maxFields]value
+	own      []byte // computed fields of the current message
+}
+
+// Step reads on in stream, which holds all that the client has said, and returns
+// how much of it has been read. Where a stream is a sequence of messages whose
+// fields stand for themselves (HTTP requests), Step stops at the end of each: the
+// fields are those of the message in which it stopped. The caller looks at them and
+// calls Step again until all is read:
+//
+//	for at := 0; at < len(stream); {
+//		at = flow.Step(stream)
+//		…
+//	}
+//
+// It allocates nothing but what a field has to be copied for.
+func (f *Flow) Step(stream []byte) int {
+	if f.known == Unknown {
+		f.proto, f.known = recognise(stream)
+	}
+	if f.known != Known || f.lost {
+		return len(stream)
+	}
+	if f.end > 0 && len(stream) > f.end {
+		f.begin(f.end)
+	}
+	if f.end == 0 {
+		parsers[f.proto](f, stream)
+	}
+	if f.end > 0 {
+		return f.end
+	}
+	return len(stream)
+}
+
+// parsers read a message's fields as far as they have come, and set end when it
+// is whole.
+var parsers = [numProtocols]func(*Flow, []byte){HTTP: (*Flow).http, TLS: (*Flow).tls, SSH: (*Flow).ssh}
+
+// begin starts with the next message.
+func (f *Flow) begin(at int) {
+	f.at, f.scan, f.end, f.stage, f.need = at, at, 0, 0, 0
+	f.own = f.own[:0]
+	for i := range f.vals {
+		if !fields[first[f.proto]+Field(i)].flow {
+			f.vals[i] = value{}
+		}
+	}
+}
+
+// Protocol is what the client speaks.
+func (f *Flow) Protocol() (Protocol, Status) { return f.proto, f.known }
+
+// Bytes is a field of the current message: a part of stream, which is what Step was
+// given last, or memory of f's that is valid until the next Step. A field that has
+// nothing to do with the flow's protocol is Absent.
+func (f *Flow) Bytes(stream []byte, field Field) ([]byte, Status) {
+	v, st := f.value(field)
+	if v == nil || st < Partial {
+		return nil, st
+	}
+	if v.status == lazy {
+		f.compute(stream, field, v)
+	}
+	if v.status < Partial {
+		return nil, v.status
+	}
+	if v.ours {
+		return f.own[v.from:v.to], v.status
+	}
+	if v.to > len(stream) {
+		return nil, Unknown // not the stream that Step was given
+	}
+	return stream[v.from:v.to:v.to], v.status
+}
+
+// Int is a field that is a number.
+func (f *Flow) Int(field Field) (int, Status) {
+	v, st := f.value(field)
+	if v == nil || st < Partial {
+		return 0, st
+	}
+	return v.n, st
+}
+
+// Status is how far a field is known, without computing it.
+func (f *Flow) Status(field Field) Status {
+	_, st := f.value(field)
+	return st
+}
+
+// value finds a field's value; nil: there is none in this protocol.
+func (f *Flow) value(field Field) (*value, Status) {
+	switch {
+	case f.known != Known:
+		return nil, f.known
+	case field >= numFields || fields[field].Protocol != f.proto:
+		return nil, Absent
+	}
+	v := &f.vals[field-first[f.proto]]
+	switch {
+	case v.status == lazy:
+		return v, Known
+	case v.status == Unknown && f.lost:
+		return v, Absent
+	}
+	return v, v.status
+}
+
+// slot is where a parser writes a field.
+func (f *Flow) slot(field Field) *value { return &f.vals[field-first[f.proto]] }
+
+// set says that a field is [from, to) of the stream.
+func (f *Flow) set(field Field, from, to int) {
+	*f.slot(field) = value{from: from, to: to, status: Known}
+}
+
+// setOwn says that a field is what own has grown by since from.
+func (f *Flow) setOwn(field Field, from int) {
+	*f.slot(field) = value{from: from, to: len(f.own), status: Known, ours: true}
+}
+
+// setText copies a field.
+func (f *Flow) setText(field Field, s string) {
+	from := len(f.own)
+	f.own = append(f.own, s...)
+	f.setOwn(field, from)
+}
+
+// setLater says that a field is known but has to be computed from [from, to).
+func (f *Flow) setLater(field Field, from, to int) {
+	*f.slot(field) = value{from: from, to: to, status: lazy}
+}
+
+func (f *Flow) setInt(field Field, n int) { *f.slot(field) = value{n: n, status: Known} }
+
+// rest says that the fields which are not known yet will not come.
+func (f *Flow) rest() {
+	for i := range f.vals {
+		if f.vals[i].status == Unknown {
+			f.vals[i].status = Absent
+		}
+	}
+}
+
+// lose says that the stream has left its protocol.
+func (f *Flow) lose() {
+	f.lost = true
+	f.rest()
+}
+
+// compute fills in a field that was left for later.
+func (f *Flow) compute(stream []byte, field Field, v *value) {
+	from := len(f.own)
+	switch field {
+	case HTTPURI:
+		f.own = appendURI(f.own, stream[v.from:v.to])
+	case HTTPHost:
+		f.own = appendLower(f.own, stream[v.from:v.to])
+	case TLSJA3, TLSJA4:
+		f.fingerprint(stream, field)
+		return
+	case SSHHASSH:
+		f.own = appendHASSH(f.own, stream[v.from:v.to])
+	}
+	f.setOwn(field, from)
+}
