@@ -28,24 +28,31 @@ func size(n int64) int64 {
 // cell is one mode and family with its bed.
 type cell struct {
 	*testing.T
-	b    *bed.Bed
-	mode string
-	addr netip.Addr // the decoy's
+	b       *bed.Bed
+	mode    string
+	addr    netip.Addr // the decoy's
+	offload bool
 }
 
-// matrix runs a test in every mode and family.
+// matrix runs a test in every mode and family, with super-packets and without:
+// every pair of these, and in the full run every cell.
 func matrix(t *testing.T, f func(c cell)) {
-	for _, mode := range []string{"keep", "client", "nat"} {
-		for family, addr := range map[string]string{"4": "203.0.113.7", "6": "2001:db8:113::7"} {
-			t.Run(mode+family, func(t *testing.T) {
-				c := cell{t, newBed(t, bed.Config{}), mode, netip.MustParseAddr(addr)}
-				if mode == "keep" {
-					if err := c.b.OwnClaimed(0); err != nil {
-						t.Fatal(err)
-					}
+	for i, mode := range []string{"keep", "client", "nat"} {
+		for j, addr := range []string{"203.0.113.7", "2001:db8:113::7"} {
+			for k, offload := range []string{"offload", "plain"} {
+				if !full && (i+j+k)%2 != 0 {
+					continue
 				}
-				f(c)
-			})
+				t.Run(fmt.Sprintf("%s%d/%s", mode, 4+2*j, offload), func(t *testing.T) {
+					c := cell{t, newBed(t, bed.Config{Offloads: offload == "offload"}), mode, netip.MustParseAddr(addr), offload == "offload"}
+					if mode == "keep" {
+						if err := c.b.OwnClaimed(0); err != nil {
+							t.Fatal(err)
+						}
+					}
+					f(c)
+				})
+			}
 		}
 	}
 }
@@ -56,7 +63,7 @@ func (c cell) at(port uint16) netip.AddrPort { return netip.AddrPortFrom(c.addr,
 func (c cell) config(decoy, rule string) string {
 	return fmt.Sprintf(`
 version: 1
-tun: {name: sl}
+tun: {name: sl, offload: %t}
 routes: [203.0.113.0/24, "2001:db8:113::/64"]
 nat: {pool: [100.64.0.0/28, "2001:db8:64::/124"]}
 decoys:
@@ -65,7 +72,7 @@ backends:
   - {name: real, addresses: [10.0.2.2, "fd00:2::2"], mode: %s}
 rules:
   - %s
-`, decoy, c.mode, rule)
+`, c.offload, decoy, c.mode, rule)
 }
 
 // wantClient checks that the server's own log has seen S, where the mode lets it.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -58,6 +59,9 @@ func launch(t *testing.T, b *bed.Bed, dir, config string) *gateway {
 	t.Helper()
 	g := &gateway{T: t, dir: dir}
 	config += fmt.Sprintf("\nstate: {dir: %s}\n", g.file("state"))
+	if os.Getenv("SLEIGHT_OFFLOAD") == "off" {
+		config = withoutOffload(config)
+	}
 	if err := os.WriteFile(g.file("sleight.yaml"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -76,6 +80,12 @@ func launch(t *testing.T, b *bed.Bed, dir, config string) *gateway {
 	g.Reader = evidence.NewReader(out)
 	t.Cleanup(g.stop)
 	return g
+}
+
+// withoutOffload makes the gateway of a configuration of ours one that takes no
+// super-packets.
+func withoutOffload(config string) string {
+	return strings.Replace(config, "tun: {name: sl}", "tun: {name: sl, offload: false}", 1)
 }
 
 // file is the path of one of the gateway's files.
