@@ -49,7 +49,9 @@ var arrows = map[string][]string{
 	"redirect/replay": {"stack/wire", "stack/tcb"},
 	"redirect/splice": {"stack/wire", "stack/tcb"},
 	"redirect/frame":  {},
-	"rules":           {"rules/proto"},
+	"rules":           {"rules/pattern", "rules/proto", "rules/suricata"},
+	"rules/pattern":   {},
+	"rules/suricata":  {"rules/pattern", "rules/proto"},
 	"rules/proto":     {},
 	"redirect": {
 		"redirect/flow", "redirect/front", "redirect/record", "redirect/replay", "redirect/splice",
@@ -67,7 +69,7 @@ var arrows = map[string][]string{
 var pure = []string{
 	"stack/tcb", "stack/wire", "stack/profile", "redirect/flow", "redirect/front", "redirect/record",
 	"redirect/replay", "redirect/splice", "redirect/frame", "rules",
-	"rules/proto",
+	"rules/pattern", "rules/proto", "rules/suricata",
 }
 
 func TestImportsAreThoseOfThePicture(t *testing.T) {

@@ -3,7 +3,6 @@ package rules
 import (
 	"fmt"
 	"net/netip"
-	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -208,26 +207,6 @@ func TestALiteralIsSearchedOnlyInWhatIsNew(t *testing.T) {
 			t.Errorf("%s: %d bytes read", when, fl.work)
 		}
 	}
-}
-
-// A byte-wise pattern finds what RE2 finds where both read the same.
-func FuzzPattern(f *testing.F) {
-	for _, re := range []string{"a+b", "[^x]\\d", "(?i)ab|cd", "^\\Qa.b\\E$", "[]a-]", "[[:digit:]]x?", "\\bfoo\\b", "(a|b){2,3}"} {
-		f.Add(re, "xxaab1 foo a.b")
-	}
-	f.Fuzz(func(t *testing.T, re, text string) {
-		p, err := compilePattern(re, false)
-		want, wantErr := regexp.Compile(re)
-		if wantErr != nil && err == nil {
-			t.Fatalf("%q is accepted", re)
-		}
-		if err != nil || !ascii(text) || !ascii(re) || strings.Contains(re, "x") || strings.ContainsAny(re, "\\") {
-			return
-		}
-		if got := p.match(text); got != want.MatchString(text) {
-			t.Fatalf("%q on %q: %v", re, text, got)
-		}
-	})
 }
 
 // Compile never panics, whatever the condition.

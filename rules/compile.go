@@ -9,6 +9,8 @@ import (
 	"github.com/expr-lang/expr"
 	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/file"
+
+	"sleight/rules/pattern"
 )
 
 // Error is one mistake in a rule. Line and Column count from 1 within the
@@ -114,11 +116,11 @@ func patternLiteral(n *ast.CallNode) string {
 	if !isID || !isConst || id.Value != "stream" {
 		return ""
 	}
-	p, ok := c.Value.(*pattern)
+	p, ok := c.Value.(*pattern.Pattern)
 	if !ok {
 		return ""
 	}
-	return p.need
+	return p.Need()
 }
 
 func longer(a, b string) string {

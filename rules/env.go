@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+
+	"sleight/rules/pattern"
 )
 
 // names are what an expression may use.
@@ -42,13 +44,13 @@ type env struct {
 	Chance func(float64) bool                  `expr:"chance"`
 	Roll   func(float64, int) bool             `expr:"·roll"`
 	Sample func(string, float64) (bool, error) `expr:"sample"`
-	Match  func(string, *pattern) bool         `expr:"·match"`
+	Match  func(string, *pattern.Pattern) bool `expr:"·match"`
 
 	seed uint64
 }
 
 func newEnv(seed uint64, s *sampler) *env {
-	e := &env{seed: seed, Sample: s.sample, Match: func(s string, p *pattern) bool { return p.match(s) }}
+	e := &env{seed: seed, Sample: s.sample, Match: func(s string, p *pattern.Pattern) bool { return p.Match(s) }}
 	e.Byte = func(s string, i int) (int, error) { return number(s, i, 1) }
 	e.U16 = func(s string, i int) (int, error) { return number(s, i, 2) }
 	e.U32 = func(s string, i int) (int, error) { return number(s, i, 4) }

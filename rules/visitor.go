@@ -11,6 +11,8 @@ import (
 	"github.com/expr-lang/expr/ast"
 	"github.com/expr-lang/expr/builtin"
 	"github.com/expr-lang/expr/file"
+
+	"sleight/rules/pattern"
 )
 
 // allowed are expr's own functions that a condition may use: no clock, and
@@ -296,7 +298,7 @@ func (v *visitor) matches(node *ast.Node, n *ast.BinaryNode) {
 		v.fail(n, "the pattern of matches has to be a literal")
 		return
 	}
-	p, err := compilePattern(lit.Value, highEscape(v.written(lit)))
+	p, err := pattern.Compile(lit.Value, highEscape(v.written(lit)))
 	if err != nil {
 		v.fail(lit, "%v", err)
 		return

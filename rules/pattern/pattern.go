@@ -1,4 +1,12 @@
-package rules
+// Package pattern is regular expressions on bytes, in RE2's syntax.
+//
+// Go's engine reads UTF-8, in which a byte from 0x80 on is no character of its own.
+// So such a byte b is given to it as the character high+b, from a private area that
+// no class, range of letters or folding of case knows, and \x80 to \xff in the
+// pattern become the same characters. Any other character of the pattern beyond
+// ASCII becomes its bytes in UTF-8. The bytes are never copied: the engine reads
+// them through a RuneReader, and directly where they are all ASCII.
+package pattern
 
 import (
 	"errors"
@@ -11,24 +19,19 @@ import (
 	"unicode/utf8"
 )
 
-// Regular expressions on bytes. Go's engine reads UTF-8, in which a byte from
-// 0x80 on is no character of its own. So such a byte b is given to it as the
-// character high+b, from a private area that no class, range of letters or
-// folding of case knows, and \x80 to \xff in the pattern become the same
-// characters. Any other character of the pattern beyond ASCII becomes its bytes
-// in UTF-8. The stream is never copied: the engine reads it through a
-// RuneReader, and directly where it is all ASCII.
+// high is where the characters begin that stand for bytes.
 const high = 0x10f000
 
-// pattern is a regular expression on bytes.
-type pattern struct {
+// Pattern is a regular expression on bytes.
+type Pattern struct {
 	re   *regexp.Regexp // nil: the pattern is the literal in need, no more
-	need string         // must occur where the pattern matches; empty: unknown
+	need string         // see Need
+	cost int            // see Cost
 }
 
-// compilePattern reads a regular expression. raw says that characters from
+// Compile reads a regular expression. raw says that characters from
 // U+0080 to U+00FF in it were written as \x80 to \xff, and mean these bytes.
-func compilePattern(text string, raw bool) (*pattern, error) {
+func Compile(text string, raw bool) (*Pattern, error) {
 	if _, err := syntax.Parse(text, syntax.Perl); err != nil {
 		return nil, err // in the words that the operator wrote
 	}
@@ -40,15 +43,32 @@ func compilePattern(text string, raw bool) (*pattern, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &pattern{need: required(tree)}
+	p := &Pattern{need: required(tree), cost: 1}
 	if tree.Op == syntax.OpLiteral && p.need != "" {
 		return p, nil
+	}
+	if prog, err := syntax.Compile(tree.Simplify()); err == nil {
+		p.cost = plainCost + len(prog.Inst)/instsPerByte
 	}
 	p.re, err = regexp.Compile(mapped)
 	return p, err
 }
 
-func (p *pattern) match(s string) bool {
+// What a byte costs, against a byte of a plain search: the engine's own work, and
+// what it has to do for each of so many instructions.
+const (
+	plainCost    = 8
+	instsPerByte = 4
+)
+
+// Need is a text that occurs wherever the pattern matches; empty: none is known.
+func (p *Pattern) Need() string { return p.need }
+
+// Cost is how many bytes of a plain search one byte of this pattern's counts as.
+func (p *Pattern) Cost() int { return p.cost }
+
+// Match reports whether the pattern matches somewhere in s.
+func (p *Pattern) Match(s string) bool {
 	switch {
 	case p.need != "" && !strings.Contains(s, p.need):
 		return false
@@ -59,6 +79,27 @@ func (p *pattern) match(s string) bool {
 	default:
 		return p.re.MatchReader(&byteReader{s: s})
 	}
+}
+
+// Find is where the first match in s begins and ends; −1: there is none.
+func (p *Pattern) Find(s string) (from, to int) {
+	var at []int
+	switch {
+	case p.re == nil:
+		if from = strings.Index(s, p.need); from < 0 {
+			return -1, -1
+		}
+		return from, from + len(p.need)
+	case p.need != "" && !strings.Contains(s, p.need):
+	case ascii(s):
+		at = p.re.FindStringIndex(s)
+	default:
+		at = p.re.FindReaderIndex(&byteReader{s: s})
+	}
+	if at == nil {
+		return -1, -1
+	}
+	return at[0], at[1]
 }
 
 // byteReader reads bytes as the characters that stand for them in a pattern.
@@ -108,7 +149,9 @@ func required(t *syntax.Regexp) string {
 	case syntax.OpConcat:
 		lit := ""
 		for _, sub := range t.Sub {
-			lit = longer(lit, required(sub))
+			if more := required(sub); len(more) > len(lit) {
+				lit = more
+			}
 		}
 		return lit
 	}
