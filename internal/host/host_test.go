@@ -407,6 +407,20 @@ func TestResolveReportsEveryMistakeAndFindsDevices(t *testing.T) {
 	}
 }
 
+func TestABackendBehindARouterIsReachedThroughTheRoutersLink(t *testing.T) {
+	b := newBed(t)
+	openDoors(b)
+	for prefix, router := range map[string]string{"10.9.0.0/16": "10.0.2.2", "fd00:9::/64": "fd00:2::2"} {
+		must(t, netlink.RouteAdd(&netlink.Route{LinkIndex: b.link("be0").Attrs().Index, Gw: net.ParseIP(router), Dst: ipNet(netip.MustParsePrefix(prefix))}))
+	}
+	p := b.plan()
+	p.Backends = p.Backends[:1]
+	p.Backends[0].Addrs = []netip.Addr{netip.MustParseAddr("10.9.0.1"), netip.MustParseAddr("fd00:9::1")}
+	h := mustSetup(t, p)
+	_, err := h.Close()
+	must(t, err)
+}
+
 func TestBackendMTUIsTheRoutesElseTheDevices(t *testing.T) {
 	b := newBed(t)
 	openDoors(b)

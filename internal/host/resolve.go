@@ -13,7 +13,8 @@ import (
 // reach is a backend and the device where it is reached.
 type reach struct {
 	Backend
-	onLink bool
+	onLink  bool
+	routers []netip.Addr // those on the device's link, if it is not
 }
 
 // addr is the backend's address of a family; invalid if it has none.
@@ -94,7 +95,10 @@ func (p Plan) reach(k *kernel, b Backend) (reach, error) {
 		case r.Device != dev:
 			return r, fmt.Errorf("%s is reached through %s, not through %s: correct `device`, or the route: ip route replace %s dev %s", a, dev, r.Device, a, r.Device)
 		}
-		r.onLink = r.onLink && way.Gw == nil
+		if router, ok := netip.AddrFromSlice(way.Gw); ok {
+			r.onLink = false
+			r.routers = append(r.routers, router.Unmap())
+		}
 	}
 	if r.Mode == Keep && !r.onLink {
 		return r, fmt.Errorf("is behind a router, and mode keep rewrites nothing: only a backend on a link of this machine can be given packets for claimed addresses; use client or nat")
@@ -172,7 +176,7 @@ func (p Plan) isForeign(to netip.Prefix, dev string, family int, reached []reach
 	for _, r := range reached {
 		if a := r.addr(family); r.Device == dev && a.IsValid() {
 			known = true
-			if to.Contains(a) {
+			if to.Contains(a) || slices.ContainsFunc(r.routers, to.Contains) {
 				return false
 			}
 		}
