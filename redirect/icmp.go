@@ -42,7 +42,7 @@ func (w *worker) icmpError(now time.Time, door int, ic *wire.ICMPError) bool {
 	if door != 0 {
 		k.Side, k.Door = tcb.Serving, uint8(door)
 	}
-	e, ok := w.g.flows.Lookup(k)
+	e, k, ok := w.g.quoted(door, k)
 	if !ok {
 		return false
 	}
@@ -79,18 +79,56 @@ func (w *worker) icmpFromClient(e *entry, ic *wire.ICMPError) bool {
 	return true
 }
 
+// quoted finds the flow of a quoted segment. A router before a keep backend has
+// an address of its own, so its errors come through the door of the other
+// backends, where nothing is said about whose segment it was.
+func (g *Gateway) quoted(door int, k flow.Key) (*entry, flow.Key, bool) {
+	e, ok := g.flows.Lookup(k)
+	if ok || door == 0 || g.keepDoor(door) {
+		return e, k, ok
+	}
+	for i := range g.cfg.Backends {
+		if b := &g.cfg.Backends[i]; b.Mode == Keep {
+			k.Door = uint8(b.Door)
+			if e, ok = g.flows.Lookup(k); ok {
+				return e, k, true
+			}
+		}
+	}
+	return nil, k, false
+}
+
+// keepDoor reports whether a door is one keep backend's own.
+func (g *Gateway) keepDoor(door int) bool {
+	for i := range g.cfg.Backends {
+		if b := &g.cfg.Backends[i]; b.Mode == Keep && b.Door == door {
+			return true
+		}
+	}
+	return false
+}
+
 // clampMTU notes a path MTU of S's and refuses one that no path has.
 func (w *worker) clampMTU(e *entry, ic *wire.ICMPError) bool {
+	mss, ok := pathMSS(ic)
+	if ok {
+		e.cli.MSS = min(e.cli.MSS, mss)
+	}
+	return ok
+}
+
+// pathMSS is the MSS of an error's path MTU, in bytes, which is never below what
+// every path has.
+func pathMSS(ic *wire.ICMPError) (mss uint16, ok bool) {
 	head := 40
 	if !ic.Is4() {
 		head = 60
 		ic.MTU = max(ic.MTU, minMTU6)
 	}
 	if int(ic.MTU) < head+minSegment {
-		return false
+		return 0, false
 	}
-	e.cli.MSS = min(e.cli.MSS, uint16(min(int(ic.MTU)-head, 0xffff)))
-	return true
+	return uint16(min(int(ic.MTU)-head, 0xffff)), true
 }
 
 // minSegment is the least payload and options that a path MTU must leave, in
@@ -102,26 +140,25 @@ const minSegment = 512
 func (w *worker) icmpFromBackend(now time.Time, e *entry, ic *wire.ICMPError) bool {
 	l := e.back
 	if l.open != nil {
-		if ic.Hard() && ic.QuoteSeq == l.open.Leg.ISS {
+		switch {
+		case ic.Hard() && ic.QuoteSeq == l.open.Leg.ISS:
 			l.open.Unreachable()
 			w.opened(now, e, l)
+		case ic.TooBig() && inFlight(&l.open.Leg, ic.QuoteSeq):
+			if mss, ok := pathMSS(ic); ok {
+				l.open.TooBig(now, mss)
+			}
 		}
 		return true
 	}
 	if !inFlight(&l.srv, ic.QuoteSeq) {
 		return false
 	}
-	if ic.TooBig() {
+	if mss, ok := pathMSS(ic); ok && ic.TooBig() && mss < l.srv.MSS {
 		// The gateway cuts to the way's size itself; S's own path is as it was.
-		head := 60
-		if ic.Is4() {
-			head = 40
-		}
-		if int(ic.MTU) >= head+minSegment {
-			l.srv.MSS = min(l.srv.MSS, uint16(min(int(ic.MTU)-head, 0xffff)))
-			l.own.Again(ic.QuoteSeq)
-			w.pump(now, e, l, false)
-		}
+		l.srv.MSS = mss
+		l.own.Again(ic.QuoteSeq)
+		w.pump(now, e, l, false)
 	}
 	return true
 }

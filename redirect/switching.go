@@ -168,7 +168,7 @@ func (w *worker) replay(now time.Time, e *entry, written uint64) {
 	l := e.back
 	l.open = replay.New(replay.Config{
 		Src: l.ToServer.Src, Dst: l.ToServer.Dst, ISS: e.cli.IRS,
-		Offer: e.offer(w.mss(e, l)), TSVal: e.cli.TSRecent, TTL: 64, FlowLabel: l.ToServer.FlowLabel,
+		Offer: e.offer(w.mss(e, l)), MaxMSS: w.linkMSS(e, l), TSVal: e.cli.TSRecent, TTL: 64, FlowLabel: l.ToServer.FlowLabel,
 		Turns: turns, Open: open, FIN: e.rec.FIN() && e.judged == e.rec.Next(),
 		Mode: dc.Compare, Except: dc.Except, Framer: dc.Framer, Quiet: dc.Quiet,
 		Room: tcb.Diff(e.cli.SndEdge, cut), Guess: guess,
@@ -190,20 +190,22 @@ func (e *entry) judgedBytes() tcb.Seq {
 
 // mss is what the SYN to a backend offers: the client's own, within the way to
 // the backend, so that no router there ever has to say who it is.
-func (w *worker) mss(e *entry, l *leg) uint16 {
-	mss := int(e.cli.MSS)
+func (w *worker) mss(e *entry, l *leg) uint16 { return min(e.cli.MSS, w.linkMSS(e, l)) }
+
+// linkMSS is the most payload and options that the gateway's own link to a backend
+// takes, in bytes: its kernel would tell S itself of what is larger.
+func (w *worker) linkMSS(e *entry, l *leg) uint16 {
 	mtu := w.g.cfg.MTU
 	if l.mtu > 0 {
 		mtu = min(mtu, l.mtu)
 	}
-	head := 60
+	if mtu == 0 {
+		return 0xffff
+	}
 	if e.dialled.Addr().Is4() {
-		head = 40
+		return uint16(mtu - 40)
 	}
-	if mtu > 0 {
-		mss = min(mss, mtu-head)
-	}
-	return uint16(mss)
+	return uint16(mtu - 60)
 }
 
 // opening gives a serving leg's segment to the machine that opens it.

@@ -63,6 +63,9 @@ func (m *Machine) opened(now time.Time, seg *wire.Segment) {
 	if o.HasMSS {
 		l.MSS = max(o.MSS, minMSS)
 	}
+	if m.cfg.MaxMSS > 0 {
+		l.MSS = min(l.MSS, m.cfg.MaxMSS)
+	}
 	if m.cfg.Offer.HasWndShift && o.HasWndShift {
 		l.SndShift, l.RcvShift = o.WndShift, m.cfg.Offer.WndShift
 	}

@@ -83,6 +83,7 @@ type Config struct {
 	ISS      tcb.Seq        // the client's own ISN
 	// What the SYN offers; a field that the client leg did not agree to is off.
 	Offer     wire.Options // MSS, WndShift, SACKPermitted, HasTS
+	MaxMSS    uint16       // the link's own, whatever the peer announces, in bytes; 0: any
 	TSVal     uint32       // the client's newest
 	TTL       uint8
 	FlowLabel uint32
@@ -211,6 +212,18 @@ func (m *Machine) Unreachable() {
 	if m.state == Dial {
 		m.fail(Refused)
 	}
+}
+
+// TooBig takes a path MTU's MSS, in bytes: what was sent in longer segments and
+// is not acknowledged goes out again. Only the first of the errors that a flight
+// draws changes anything.
+func (m *Machine) TooBig(now time.Time, mss uint16) {
+	if m.state == Dial || m.state >= Done || mss >= m.Leg.MSS {
+		return
+	}
+	m.Leg.MSS = mss
+	m.send.Again(m.send.Start())
+	m.pump(now, false)
 }
 
 // Abort sends the peer an exact RST: the switch is off.

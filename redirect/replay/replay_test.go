@@ -28,6 +28,9 @@ type bench struct {
 	host *sim.Host
 	up   *sim.Link
 	sent []wire.Segment
+	// path is the most payload that a router lets through, in bytes; 0: any.
+	path   int
+	tooBig bool // it has thrown a segment away, and says so
 }
 
 // serve answers what the backend has read; it is called at every arrival.
@@ -58,6 +61,10 @@ func setup(t *testing.T, cfg replay.Config, f sim.Fault, hc sim.HostConfig, s se
 	}
 	b.m = replay.New(cfg, func(s *wire.Segment) {
 		b.sent = append(b.sent, *s)
+		if b.path > 0 && len(s.Payload) > b.path {
+			b.tooBig = true
+			return
+		}
 		b.up.SendSegment(s)
 	})
 	return b
@@ -65,7 +72,14 @@ func setup(t *testing.T, cfg replay.Config, f sim.Fault, hc sim.HostConfig, s se
 
 func (b *bench) run() {
 	b.m.Start(b.w.Now)
-	b.w.Drive(time.Millisecond, func(now time.Time) { b.m.Advance(now); b.host.Advance(now) })
+	b.w.Drive(time.Millisecond, func(now time.Time) {
+		if b.tooBig {
+			b.tooBig = false
+			b.m.TooBig(now, uint16(b.path+12)) // the timestamps' place
+		}
+		b.m.Advance(now)
+		b.host.Advance(now)
+	})
 	b.w.Run(30*time.Second, func() bool { return b.m.State() >= replay.Done })
 }
 
@@ -344,6 +358,47 @@ func TestSmallWindowAndMSSAreRespected(t *testing.T) {
 	b := setup(t, cfg, sim.Fault{}, hc, lines(echo))
 	b.run()
 	b.want(replay.Done, replay.None)
+}
+
+// The gateway's own link may be smaller than the peer's.
+func TestTheLinksOwnMSSIsRespected(t *testing.T) {
+	cfg := base()
+	cfg.MaxMSS = 600
+	line := strings.Repeat("x", 5000)
+	cfg.Turns = turns(line+"\n", echo(line))
+	b := setup(t, cfg, sim.Fault{}, linux, lines(echo))
+	b.run()
+	b.want(replay.Done, replay.None)
+	for i := range b.sent {
+		if n := len(b.sent[i].Payload); n > 600-12 {
+			t.Errorf("a segment of %d bytes", n)
+		}
+	}
+}
+
+// A path MTU that a router tells of cuts what is sent, at once: the record does
+// not wait for a timeout.
+func TestAPathMTUIsTakenDuringTheRecord(t *testing.T) {
+	line := strings.Repeat("x", 20000)
+	cfg := base()
+	cfg.Turns = turns(line+"\n", echo(line))
+	b := setup(t, cfg, sim.Fault{}, linux, lines(echo))
+	b.path = 1200
+	begun := b.w.Now
+	b.run()
+	b.want(replay.Done, replay.None)
+	if took := b.w.Now.Sub(begun); took >= tcb.FirstRTO {
+		t.Errorf("it took %v", took)
+	}
+	long := 0
+	for i := range b.sent {
+		if len(b.sent[i].Payload) > b.path {
+			long++
+		}
+	}
+	if long == 0 || long > 20 {
+		t.Errorf("%d segments were too long; want the first flight's alone", long)
+	}
 }
 
 func TestUnderLoss(t *testing.T) {
