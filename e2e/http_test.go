@@ -97,8 +97,13 @@ func newBed(t *testing.T, cfg bed.Config) *bed.Bed {
 
 func serveWeb(t *testing.T, b *bed.Bed) *realWeb {
 	t.Helper()
+	return serveWebIn(t, b.Backends[0])
+}
+
+func serveWebIn(t *testing.T, ns *bed.Namespace) *realWeb {
+	t.Helper()
 	r := &realWeb{}
-	l, err := b.Backends[0].Listen("tcp", ":80")
+	l, err := ns.Listen("tcp", ":80")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,9 +117,14 @@ func serveOn(s *http.Server, l net.Listener) { _ = s.Serve(l) }
 
 func dial(t *testing.T, b *bed.Bed, addr string) net.Conn {
 	t.Helper()
+	return dialFrom(t, b.Attacker, addr)
+}
+
+func dialFrom(t *testing.T, ns *bed.Namespace, addr string) net.Conn {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 	defer cancel()
-	c, err := b.Attacker.DialContext(ctx, "tcp", addr)
+	c, err := ns.DialContext(ctx, "tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
