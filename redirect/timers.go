@@ -10,9 +10,8 @@ import (
 // tick drives every machine whose time has come.
 func (w *worker) tick(now time.Time) {
 	g := w.g
-	g.frontMu.Lock()
-	g.front.Advance(now, w.sendFront)
-	g.frontMu.Unlock()
+	for w.repeatSYNACKs(now) {
+	}
 	w.due = g.timers.Due(now, w.due[:0])
 	for _, e := range w.due {
 		w.with(now, e, func() {
@@ -22,9 +21,23 @@ func (w *worker) tick(now time.Time) {
 	}
 }
 
-func (w *worker) sendFront(seg *wire.Segment) {
-	pkt := wire.Build(w.out[headroom:], seg)
-	w.write(0, w.queue, w.out, headroom, len(pkt))
+// repeatAtOnce is how many SYN-ACKs are sent again before others may have the
+// lock of the half-open records.
+const repeatAtOnce = 64
+
+// repeatSYNACKs sends SYN-ACKs again, a few at a time. A write to a door can be
+// slow: none is made with the lock held, or every new handshake would wait.
+func (w *worker) repeatSYNACKs(now time.Time) (more bool) {
+	g := w.g
+	w.late = w.late[:0]
+	g.frontMu.Lock()
+	more = g.front.AdvanceSome(now, repeatAtOnce, func(seg *wire.Segment) { w.late = append(w.late, *seg) })
+	g.frontMu.Unlock()
+	for i := range w.late {
+		pkt := wire.Build(w.out[headroom:], &w.late[i])
+		w.write(0, w.queue, w.out, headroom, len(pkt))
+	}
+	return more
 }
 
 // deadline is when the flow wants to be looked at next.

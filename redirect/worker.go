@@ -25,6 +25,7 @@ type worker struct {
 	ip    wire.Packet
 	icmp  wire.ICMPError
 	due   []*entry
+	late  []wire.Segment // SYN-ACKs to send again
 }
 
 func newWorker(g *Gateway, queue int) *worker {

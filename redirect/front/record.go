@@ -92,8 +92,17 @@ func (t *Table) Deadline() (time.Time, bool) {
 // Advance sends SYN-ACKs again and forgets what has waited too long. It looks at
 // those only whose time has come. send must not keep the segment.
 func (t *Table) Advance(now time.Time, send func(*wire.Segment)) {
+	for t.AdvanceSome(now, 1<<10, send) {
+	}
+}
+
+// AdvanceSome does the same for at most n records, so that a caller can write
+// what comes of it without its lock. It reports whether more are due.
+func (t *Table) AdvanceSome(now time.Time, n int, send func(*wire.Segment)) (more bool) {
 	var out wire.Segment
-	for at := t.since(now); len(t.due) > 0 && t.due[0].due <= at; {
+	at := t.since(now)
+	due := func() bool { return len(t.due) > 0 && t.due[0].due <= at }
+	for ; n > 0 && due(); n-- {
 		h := t.due[0]
 		if h.retries == maxRetries || at >= h.started+t.cfg.Timeout {
 			t.drop(h)
@@ -104,6 +113,7 @@ func (t *Table) Advance(now time.Time, send func(*wire.Segment)) {
 		heap.Fix(&t.due, 0)
 		send(&out)
 	}
+	return due()
 }
 
 // again answers the same SYN once more, as often as Linux does.
