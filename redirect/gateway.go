@@ -29,6 +29,7 @@ type Gateway struct {
 	timers *flow.Timers[*entry]
 	nat    *natPool
 	record *Budget
+	errors *errorLimit
 	ids    atomic.Uint64
 
 	frontMu sync.Mutex
@@ -54,6 +55,7 @@ func New(cfg Config, doors []Door, decoy Decoy, seen Observer, now func() time.T
 		timers: flow.NewTimers[*entry](),
 		nat:    newNATPool(cfg.Pool),
 		record: NewBudget(cfg.Limits.RecordTotal),
+		errors: newErrorLimit(cfg.Started),
 		front: front.New(front.Config{
 			Max: cfg.Limits.HalfOpen, Timeout: cfg.Timeouts.Handshake, Secret: cfg.Secret,
 			MTU: cfg.MTU, Started: cfg.Started,

@@ -29,7 +29,7 @@ func (w *worker) notTCP(now time.Time, door int, pkt []byte, off wire.Offload) {
 		return
 	}
 	w.g.add(notTCP)
-	w.probe(pkt, off)
+	w.probe(now, pkt, off)
 }
 
 // icmpError translates an error that quotes a flow's segment (RFC 5508, section
@@ -171,15 +171,22 @@ func inFlight(l *tcb.Leg, seq tcb.Seq) bool {
 
 // probe answers a ping or a UDP datagram as the profile's host does, where a
 // decoy matches the address.
-func (w *worker) probe(pkt []byte, off wire.Offload) {
+func (w *worker) probe(now time.Time, pkt []byte, off wire.Offload) {
 	d := w.g.matchAddr(&w.ip)
 	if d < 0 || w.g.cfg.Decoys[d].Kind == Filtered {
 		return
 	}
-	id := uint16(w.g.probes.Add(1))
-	if n := w.g.cfg.Decoys[d].Profile.Probe(w.out[headroom:], &w.ip, pkt, off, id); n > 0 {
-		w.write(0, w.queue, w.out, headroom, n)
+	p := w.g.cfg.Decoys[d].Profile
+	n := p.Probe(w.out[headroom:], &w.ip, pkt, off, uint16(w.g.probes.Add(1)))
+	if n == 0 {
+		return
 	}
+	// A host limits its errors; an answer to a ping is none.
+	if w.ip.Proto == wire.ProtoUDP && !w.g.errors.allow(now, w.ip.Dst, w.ip.Src, &p.Limits) {
+		w.g.add(icmpRate)
+		return
+	}
+	w.write(0, w.queue, w.out, headroom, n)
 }
 
 // matchAddr finds the decoy for what has no port of TCP; −1: none.

@@ -41,7 +41,7 @@ const (
 	icmpDropped
 	writeFailed
 	ruleDrop
-	observerLost
+	icmpRate
 	numReasons
 )
 
@@ -55,7 +55,7 @@ var reasonNames = [numReasons]string{
 	invalidServing: "invalid_serving", keptFull: "kept_full", trueWindow: "true_window",
 	decoyMiss: "decoy_miss", backendMiss: "backend_miss", backendSource: "backend_source",
 	outbound: "outbound", icmpDropped: "icmp", writeFailed: "write_failed",
-	ruleDrop: "rule_drop", observerLost: "observer_lost",
+	ruleDrop: "rule_drop", icmpRate: "icmp_rate",
 }
 
 // Counters are the gateway's own, each by its reason.
