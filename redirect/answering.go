@@ -147,7 +147,14 @@ func (w *worker) assemble(now time.Time, e *entry, seg *wire.Segment) (sent bool
 	if e.rec == nil {
 		return w.repeatOwn(now, e, seg)
 	}
+	if !w.roomFor(e, seg) {
+		return false
+	}
 	out := e.rec.Segment(seg.Seq, seg.Payload, fin)
+	if e.rec.FIN() {
+		e.noteClientFIN(e.rec.Next())
+	}
+	fits := w.reserve(now, e)
 	switch out.Class {
 	case record.Ahead:
 		w.ahead(now, e)
@@ -163,14 +170,10 @@ func (w *worker) assemble(now time.Time, e *entry, seg *wire.Segment) (sent bool
 	}
 	e.packets++
 	e.spoke = now
-	if !w.reserve(now, e) {
+	if !fits {
 		return w.feed(now, e)
 	}
-	if fin := e.rec.FIN(); fin {
-		e.noteClientFIN(e.rec.Next())
-	}
 	if e.held {
-		w.holdMore(now, e)
 		return false
 	}
 	w.judge(now, e)
@@ -207,20 +210,42 @@ func (w *worker) repeatOwn(now time.Time, e *entry, seg *wire.Segment) (sent boo
 	return w.pump(now, e, e.dec, false)
 }
 
-// reserve takes what the record has grown by from the budget that all flows
-// share. Without it the flow stays on the decoy, or the switch is off.
-func (w *worker) reserve(now time.Time, e *entry) bool {
-	n := e.rec.Footprint() - e.taken
-	if n <= 0 || w.g.record.Take(n) {
-		e.taken += max(0, n)
-		return true
-	}
-	if e.sw != nil {
-		w.rollBack(now, e, "overflow")
+// roomFor reports whether a segment may be filed. What is not S sends again: of
+// what was filed ahead of a hole S is told by SACK, so it must never be dropped.
+func (w *worker) roomFor(e *entry, seg *wire.Segment) bool {
+	if e.held && tcb.Diff(seg.End(), e.judged) > w.g.cfg.Limits.Held {
+		w.g.add(heldFull)
 		return false
 	}
-	w.stay(now, e, rules.Verdict{}, "record_total")
-	return false
+	if !e.rec.Next().LessThan(seg.Seq) {
+		return true
+	}
+	n := record.PieceCost + len(seg.Payload)
+	if !w.g.record.Take(n) {
+		w.g.add(aheadFull)
+		return false
+	}
+	e.taken += n
+	return true
+}
+
+// reserve makes what the flow has taken from the budget that all flows share what
+// its record needs. Without room the flow stays on the decoy, or the switch is off.
+func (w *worker) reserve(now time.Time, e *entry) bool {
+	n := e.rec.Footprint() - e.taken
+	if n > 0 && !w.g.record.Take(n) {
+		if e.sw != nil {
+			w.rollBack(now, e, "overflow")
+		} else {
+			w.stay(now, e, rules.Verdict{}, "record_total")
+		}
+		return false
+	}
+	if n < 0 {
+		w.g.record.Give(-n)
+	}
+	e.taken += n
+	return true
 }
 
 // feed gives the decoy what was judged and not held.

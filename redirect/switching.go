@@ -12,18 +12,11 @@ import (
 )
 
 // hold keeps the client's bytes from judged on from every serving leg, and
-// unacknowledged: S stays responsible for them, so a roll-back is free.
+// unacknowledged: S stays responsible for them, so a roll-back is free. Beyond the
+// bound they are dropped (roomFor), and S sends them again.
 func (w *worker) hold(now time.Time, e *entry) {
 	e.held, e.holding = true, now
 	e.nextJudge = now.Add(max(holdAck, 2*e.srtt))
-}
-
-// holdMore bounds what is held; beyond it the bytes are dropped, and S sends
-// them again.
-func (w *worker) holdMore(now time.Time, e *entry) {
-	if tcb.Diff(e.rec.Next(), e.judged) > w.g.cfg.Limits.Held {
-		w.g.add(heldFull)
-	}
 }
 
 // ackHeld acknowledges, in the decoy's name, bytes that have been held so long

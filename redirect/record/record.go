@@ -51,8 +51,8 @@ type piece struct {
 
 func (p *piece) end() tcb.Seq { return p.seq.Add(tcb.Size(len(p.data))) }
 
-// pieceCost is what a piece takes in memory beside its bytes, about.
-const pieceCost = 48
+// PieceCost is what a piece takes in memory beside its bytes, about.
+const PieceCost = 48
 
 // Record is one client's stream. What first claims a place in it, a byte or the
 // FIN, has it for good.
@@ -102,7 +102,7 @@ func (r *Record) Bytes(seq tcb.Seq, n int) []byte {
 }
 
 // Footprint is how many bytes of memory the record takes, about.
-func (r *Record) Footprint() int { return len(r.stream) + r.kept + len(r.pieces)*pieceCost }
+func (r *Record) Footprint() int { return len(r.stream) + r.kept + len(r.pieces)*PieceCost }
 
 // Pieces calls f with each run of bytes ahead of a hole, in order.
 func (r *Record) Pieces(f func(seq tcb.Seq, data []byte)) {
