@@ -58,11 +58,11 @@ func (w *World) Run(limit time.Duration, done func() bool) bool {
 		if done() {
 			return true
 		}
-		e := heap.Pop(&w.events).(event)
-		if e.at.After(end) {
+		if w.events[0].at.After(end) {
 			w.Now = end
 			return false
 		}
+		e := heap.Pop(&w.events).(event)
 		w.Now = e.at
 		e.f()
 	}

@@ -1,0 +1,28 @@
+package redirect
+
+// FrontLocked reports whether somebody holds the lock of the half-open records.
+func (g *Gateway) FrontLocked() bool {
+	if !g.frontMu.TryLock() {
+		return true
+	}
+	g.frontMu.Unlock()
+	return false
+}
+
+// Reasons are the names of all that is counted.
+func Reasons() []string { return reasonNames[:] }
+
+// Recorded is what all flows have taken of the record budget, in bytes.
+func (g *Gateway) Recorded() int64 { return g.record.Used() }
+
+// BackendFlows is how many flows are counted to a backend.
+func (g *Gateway) BackendFlows(b int) int64 { return g.onBackend[b].Load() }
+
+// HalfOpen is how many handshakes are half open.
+func (g *Gateway) HalfOpen() int { return g.front.Len() }
+
+// Limits that are no setting.
+const (
+	KeepMax    = keepMax
+	ErrorSlots = errorSlots
+)
