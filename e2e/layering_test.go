@@ -49,7 +49,7 @@ var arrows = map[string][]string{
 	"redirect/replay": {"stack/wire", "stack/tcb"},
 	"redirect/splice": {"stack/wire", "stack/tcb"},
 	"redirect/frame":  {},
-	"rules":           {"rules/pattern", "rules/proto", "rules/suricata"},
+	"rules":           {"rules/pattern", "rules/proto", "rules/suricata", "internal/spelling"},
 	"rules/pattern":   {},
 	"rules/suricata":  {"rules/pattern", "rules/proto"},
 	"rules/proto":     {},
@@ -58,7 +58,8 @@ var arrows = map[string][]string{
 		"rules", "stack/profile", "stack/tcb", "stack/wire",
 	},
 	"tun":                      {},
-	"internal/config":          {},
+	"internal/spelling":        {},
+	"internal/config":          {"internal/spelling"},
 	"internal/evidence":        {"internal/config", "stack/wire", "stack/tcb"},
 	"internal/evidence/ladder": {"stack/wire", "stack/tcb"},
 	"internal/pcap":            {"internal/config"},
@@ -69,7 +70,7 @@ var arrows = map[string][]string{
 var pure = []string{
 	"stack/tcb", "stack/wire", "stack/profile", "redirect/flow", "redirect/front", "redirect/record",
 	"redirect/replay", "redirect/splice", "redirect/frame", "rules",
-	"rules/pattern", "rules/proto", "rules/suricata",
+	"rules/pattern", "rules/proto", "rules/suricata", "internal/spelling",
 }
 
 func TestImportsAreThoseOfThePicture(t *testing.T) {

@@ -134,35 +134,3 @@ func longer(a, b string) string {
 func place(rule int, e *file.Error) Error {
 	return Error{Rule: rule, Line: max(1, e.Line), Column: e.Column + 1, Msg: e.Message}
 }
-
-// nearest is the known name that differs in the fewest letters, at most two.
-func nearest(name string) (best string) {
-	least := 3
-	for _, k := range names {
-		if d := distance(name, k); d < least {
-			best, least = k, d
-		}
-	}
-	return best
-}
-
-// distance is Levenshtein's.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diag := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diag
-			if a[i] != b[j] {
-				cost++
-			}
-			diag = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
-}

@@ -12,6 +12,7 @@ import (
 	"github.com/expr-lang/expr/builtin"
 	"github.com/expr-lang/expr/file"
 
+	"sleight/internal/spelling"
 	"sleight/rules/pattern"
 )
 
@@ -88,7 +89,7 @@ func (v *visitor) identifier(n *ast.IdentifierNode) {
 	default:
 		if _, ok := builtin.Index[name]; ok {
 			v.fail(n, "%s is not available in rules", name)
-		} else if near := nearest(name); near != "" {
+		} else if near := spelling.Nearest(name, names); near != "" {
 			v.fail(n, "unknown name %s; did you mean %s?", name, near)
 		} else {
 			v.fail(n, "unknown name %s", name)
