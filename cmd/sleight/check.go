@@ -1,8 +1,8 @@
 package main
 
 import (
-	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/urfave/cli/v2"
 
@@ -20,16 +20,15 @@ func checkCommand() *cli.Command {
 			if err := noArgs(c); err != nil {
 				return err
 			}
-			cfg, set, err := load(c.String("config"))
+			cfg, _, err := load(c.String("config"))
 			if err != nil {
 				return cli.Exit(err, 1)
 			}
 			if c.Bool("coverage") {
-				for _, gap := range coverage(cfg) {
+				for _, gap := range cfg.Gaps() {
 					fmt.Fprintln(c.App.Writer, gap)
 				}
 			}
-			_ = set
 			fmt.Fprintf(c.App.Writer, "%s: ok: %d decoys, %d backends, %d rules\n", cfg.File, len(cfg.Decoys), len(cfg.Backends), len(cfg.Rules))
 			return nil
 		},
@@ -38,21 +37,39 @@ func checkCommand() *cli.Command {
 
 // load reads a configuration and compiles what it holds, every mistake at once.
 func load(path string) (*config.Config, *rules.Set, error) {
-	cfg, err := config.Load(path)
-	if err != nil {
-		return nil, nil, err
-	}
-	set, err := compileRules(cfg)
-	errs := []error{err}
+	var set *rules.Set
+	cfg, err := config.Load(path, checkServices, func(c *config.Config) (mistakes []*config.Error) {
+		set, mistakes = compileRules(c)
+		return mistakes
+	})
+	return cfg, set, err
+}
+
+// checkServices makes each decoy's service, to see that it can be made. Turns are
+// made one by one: their errors do not say where they are.
+func checkServices(cfg *config.Config) (mistakes []*config.Error) {
 	for i := range cfg.Decoys {
-		if _, err := compileService(&cfg.Decoys[i]); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", cfg.File, err))
+		d := cfg.Decoys[i]
+		turns := d.Service.Turns
+		for _, t := range turns {
+			d.Service.Turns = []config.Turn{t}
+			mistakes = append(mistakes, mistakesOf(&d, t.Sent)...)
+		}
+		if len(turns) == 0 {
+			mistakes = append(mistakes, mistakesOf(&d, d.Service.Place)...)
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, nil, err
+	return mistakes
+}
+
+// mistakesOf is what keeps a service from being made, as one mistake in the file.
+func mistakesOf(d *config.Decoy, at config.Place) []*config.Error {
+	_, err := compileService(d)
+	if err == nil {
+		return nil
 	}
-	return cfg, set, nil
+	what := strings.Replace(err.Error(), "turns[0]: ", "", 1)
+	return []*config.Error{{Place: at, Msg: what + "; see docs/configuration.md for what a service takes"}}
 }
 
 // compileService makes a decoy's service; nil for those that never serve.
@@ -69,42 +86,29 @@ func compileService(d *config.Decoy) (*stack.Compiled, error) {
 }
 
 // compileRules turns mistakes within an expression into ones in the file.
-func compileRules(cfg *config.Config) (*rules.Set, error) {
+func compileRules(cfg *config.Config) (*rules.Set, []*config.Error) {
 	rs := make([]rules.Rule, len(cfg.Rules))
 	for i, r := range cfg.Rules {
 		action, err := rules.ParseAction(r.Action)
 		if err != nil {
-			return nil, err // the configuration's check has let it pass
+			action = rules.Stay // the configuration's own check has found it
 		}
 		rs[i] = rules.Rule{Name: r.Name, Match: match(r.Match), When: r.When, Action: action, Backend: r.Backend}
 	}
-	set, mistakes := rules.Compile(rs)
-	var errs []error
-	for _, m := range mistakes {
-		r := cfg.Rules[m.Rule]
-		at := config.Error{File: cfg.File, Line: r.Line + m.Line - 1, Column: m.Column, Msg: fmt.Sprintf("rule %s: %s", r.Name, m.Msg)}
-		if m.Line == 1 {
-			at.Column += r.Column - 1
-		}
-		errs = append(errs, &at)
+	set, found := rules.Compile(rs)
+	var mistakes []*config.Error
+	for _, m := range found {
+		r := &cfg.Rules[m.Rule]
+		mistakes = append(mistakes, &config.Error{Place: r.At(m.Line, m.Column), Msg: fmt.Sprintf("rule %s: %s", r.Name, advised(m.Msg))})
 	}
-	return set, errors.Join(errs...)
+	return set, mistakes
 }
 
-// coverage names the claimed prefixes for which no decoy answers on any port.
-func coverage(cfg *config.Config) (gaps []string) {
-	for _, p := range cfg.Routes {
-		covered := false
-		for _, d := range cfg.Decoys {
-			all := len(d.Match.Dst) == 0
-			for _, q := range d.Match.Dst {
-				all = all || q.Bits() <= p.Bits() && q.Contains(p.Addr())
-			}
-			covered = covered || all && len(d.Match.Ports) == 0 && len(d.Match.Src) == 0
-		}
-		if !covered {
-			gaps = append(gaps, fmt.Sprintf("coverage: no decoy answers on every port of %s: what is left is default's", p))
-		}
+// advised is what is wrong with an expression, and where to read what to do if that
+// is not said.
+func advised(msg string) string {
+	if strings.Contains(msg, ";") || strings.Contains(msg, ": write ") {
+		return msg
 	}
-	return gaps
+	return msg + "; see docs/rules.md"
 }

@@ -8,6 +8,8 @@ import (
 	"os"
 
 	"github.com/urfave/cli/v2"
+
+	"sleight/internal/config"
 )
 
 const description = `Packets for addresses that belong to nobody real are routed into a TUN device.
@@ -28,12 +30,22 @@ func main() {
 	if err == nil {
 		return
 	}
-	fmt.Fprintf(os.Stderr, "sleight: %v\n", err)
+	fmt.Fprintln(os.Stderr, said(err))
 	var code cli.ExitCoder
 	if errors.As(err, &code) {
 		os.Exit(code.ExitCode())
 	}
 	os.Exit(1)
+}
+
+// said is an error as the user is told it. What has a place in a file begins with
+// it, so that an editor or a terminal makes a link of it.
+func said(err error) string {
+	var placed *config.Error
+	if errors.As(err, &placed) {
+		return err.Error()
+	}
+	return "sleight: " + err.Error()
 }
 
 func newApp() *cli.App {

@@ -3,20 +3,9 @@
 package config
 
 import (
-	"fmt"
 	"net/netip"
 	"time"
 )
-
-// Error is one mistake.
-type Error struct {
-	File         string
-	Line, Column int
-	Msg          string
-}
-
-// Error is file:line:column: what, and what to do.
-func (e *Error) Error() string { return fmt.Sprintf("%s:%d:%d: %s", e.File, e.Line, e.Column, e.Msg) }
 
 // Config is the whole configuration, with defaults filled in.
 type Config struct {
@@ -36,6 +25,8 @@ type Config struct {
 	Events   string // file; "-": standard output
 	Log      Log
 	StateDir string
+
+	routeAt []Place // of each of Routes
 }
 
 // TUN is the devices'.
@@ -71,6 +62,7 @@ type Decoy struct {
 
 // Service is a decoy's; the fields are those of its type.
 type Service struct {
+	Place
 	Type           string
 	Banner         []byte
 	Close          bool
@@ -85,13 +77,16 @@ type Service struct {
 
 // Turn is one of a script's.
 type Turn struct {
-	Expect string
-	Send   []byte
-	Delay  time.Duration
+	Place
+	Expect         string
+	Send           []byte
+	Delay          time.Duration
+	Expected, Sent Place // where expect and send stand
 }
 
 // Page is one of an http service's.
 type Page struct {
+	Place
 	Path    string
 	Status  int
 	Headers [][2]string
@@ -120,14 +115,16 @@ type Backend struct {
 	MaxFlows int // 0: no limit
 }
 
-// Rule is one entry of rules. Line and Column say where its expression begins.
+// Rule is one entry of rules. Its place is that of its expression; At is that of a
+// mistake within it.
 type Rule struct {
-	Name         string
-	Match        Match
-	When         string
-	Action       string
-	Backend      string
-	Line, Column int
+	Place
+	Name    string
+	Match   Match
+	When    string
+	Action  string
+	Backend string
+	places  []Place // of each character of When, and of what follows
 }
 
 // Limits bound what peers can grow; sizes in bytes.

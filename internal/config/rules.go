@@ -1,0 +1,83 @@
+package config
+
+import "go.yaml.in/yaml/v3"
+
+func (d *decoder) ruleKeys(r *Rule) keys {
+	return keys{
+		"name":    d.word(&r.Name),
+		"match":   d.mapping(func() keys { return d.matchKeys(&r.Match) }),
+		"when":    {unit: "expression", read: func(what string, n *yaml.Node) { d.when(r, what, n) }},
+		"action":  d.oneOf(&r.Action, "switch", "stay", "drop", "reset", "log"),
+		"backend": d.word(&r.Backend),
+		"on":      d.later(), "tag": d.later(), "once_per": d.later(), "prepare": d.later(),
+	}
+}
+
+// when reads an expression, and where each of its characters stands.
+func (d *decoder) when(r *Rule, what string, n *yaml.Node) {
+	s, ok := d.scalar(n, what)
+	if !ok {
+		return
+	}
+	r.When, r.places = s, d.text.places(n)
+	r.Place = placeOf(n)
+	if len(r.places) > 0 {
+		r.Place = r.places[0]
+	}
+}
+
+// At is where, in the file, a line and column of the rule's expression are.
+func (r *Rule) At(line, column int) Place {
+	i := 0
+	for _, c := range r.When {
+		if line <= 1 && column <= 1 {
+			break
+		}
+		i++
+		switch {
+		case line <= 1:
+			column--
+		case c == '\n':
+			line--
+		}
+	}
+	if i < len(r.places) {
+		return r.places[i]
+	}
+	return r.Place
+}
+
+func (d *decoder) rules(c *Config, n *yaml.Node) {
+	if n == nil {
+		return
+	}
+	seen := map[string]bool{}
+	d.list(n, "rules", func(n *yaml.Node) {
+		r := Rule{Place: placeOf(n)}
+		d.object(n, "a rule", d.ruleKeys(&r))
+		if n.Kind != yaml.MappingNode {
+			return
+		}
+		d.name(n, "rule", r.Name, seen)
+		d.rule(c, &r, n)
+		d.claimed(r.Match, n, "rule")
+		c.Rules = append(c.Rules, r)
+	})
+}
+
+func (d *decoder) rule(c *Config, r *Rule, n *yaml.Node) {
+	known := false
+	for _, b := range c.Backends {
+		known = known || b.Name == r.Backend
+	}
+	switch {
+	case value(n, "action") == n:
+		d.fail(n, "use switch, stay, drop, reset or log", "this rule has no action")
+	case r.Action == "switch" && r.Backend == "":
+		d.fail(value(n, "action"), "write backend: and its name", "a rule that switches has to name a backend")
+	case r.Backend != "" && !known:
+		d.fail(value(n, "backend"), "name one of backends", "there is no backend called %q", r.Backend)
+	case r.Backend != "" && r.Action != "switch" && r.Action != "":
+		d.fail(value(n, "backend"), "take it out, or write action: switch", "a rule with action %s goes to no backend", r.Action)
+	}
+}
