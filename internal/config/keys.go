@@ -52,6 +52,12 @@ func (d *decoder) mapping(sub func() keys) key {
 	return key{unit: "mapping", sub: sub, read: func(what string, n *yaml.Node) { d.object(n, what, sub()) }}
 }
 
+// needs is a key without a default.
+func (d *decoder) needs(k key) key {
+	k.value = ""
+	return k
+}
+
 // held is a key whose value is read when the others are known.
 func held(dst **yaml.Node, unit string, sub func() keys) key {
 	return key{unit: unit, sub: sub, read: func(_ string, n *yaml.Node) { *dst = n }}

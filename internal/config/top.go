@@ -19,7 +19,7 @@ type parts struct {
 // keys are those of the whole file.
 func (d *decoder) keys(c *Config, p *parts) keys {
 	return keys{
-		"version":  d.number(&p.version, 1, 1),
+		"version":  d.needs(d.number(&p.version, 1, 1)),
 		"mode":     d.oneOf(&p.mode, "enforce", "observe"),
 		"sensor":   d.word(&c.Sensor),
 		"tun":      d.mapping(func() keys { return d.tunKeys(&c.TUN) }),
