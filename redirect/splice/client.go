@@ -37,6 +37,8 @@ func (sp *Splice) Client(now time.Time, seg *wire.Segment) Outcome {
 	seg.Flags &^= wire.ECE | wire.CWR | wire.AE
 	if seg.Flags.Has(wire.ACK) {
 		sp.ackClient(seg)
+	} else {
+		seg.Opts.NumSACK = 0
 	}
 	sp.tsClient(now, seg)
 	seg.Opts.Unknown = 0

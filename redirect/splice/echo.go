@@ -36,6 +36,9 @@ type Echo struct {
 	top     tcb.Seq // after the highest byte that went to S
 	begun   bool
 
+	again   wire.Block // what went to S a second time, and when
+	againAt time.Time
+
 	flights   int
 	flightEnd tcb.Seq
 
@@ -94,7 +97,7 @@ func (sp *Splice) once(now time.Time, seg *wire.Segment) Outcome {
 		return Pass
 	}
 	if at, ok := e.passedAt(seg.Seq); !ok || now.Sub(at) >= e.Timeout() {
-		e.note(now, e.top)
+		e.noteAgain(now, seg.Seq, end)
 		return Pass
 	}
 	e.suppress(seg.Seq, end)
@@ -124,8 +127,20 @@ func (e *Echo) note(now time.Time, end tcb.Seq) {
 	e.n++
 }
 
+// noteAgain remembers what went to S once more. It is apart from the marks: of a
+// retransmission no round trip may be measured (RFC 6298, section 3).
+func (e *Echo) noteAgain(now time.Time, start, end tcb.Seq) {
+	if now.Sub(e.againAt) < markGap {
+		start, end = tcb.Min(start, e.again.Start), tcb.Max(end, e.again.End)
+	}
+	e.again, e.againAt = wire.Block{Start: start, End: end}, now
+}
+
 // passedAt tells when the byte at seq went to S, if that is still remembered.
 func (e *Echo) passedAt(seq tcb.Seq) (time.Time, bool) {
+	if !seq.LessThan(e.again.Start) && seq.LessThan(e.again.End) {
+		return e.againAt, true
+	}
 	for i := range e.n {
 		if m := e.ring[(e.head+i)%marks]; seq.LessThan(m.end) {
 			return m.at, true
