@@ -441,3 +441,22 @@ func TestRSTDuringTheRecord(t *testing.T) {
 	b.m.Segment(b.w.Now, &wire.Segment{Src: server, Dst: client, Flags: wire.RST, Seq: 7001})
 	b.want(replay.Failed, replay.Reset)
 }
+
+// RFC 9293, section 3.8.6: an edge never moves left. The decoy's answer was long
+// and the peer's is short; the host of the bench would complain.
+func TestAShorterAnswerDoesNotRetractTheEdge(t *testing.T) {
+	long := strings.Repeat("1", 9000)
+	for name, set := range map[string]func(*replay.Config){
+		"except": func(c *replay.Config) { c.Except = []*regexp.Regexp{regexp.MustCompile(`[0-9]+`)} },
+		"off":    func(c *replay.Config) { c.Mode = replay.Off },
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := base()
+			set(&cfg)
+			cfg.Turns = turns("a\n", "you said "+long+"\n", "b\n", "you said "+long+"\n")
+			b := setup(t, cfg, sim.Fault{Delay: time.Millisecond}, linux, lines(func(string) string { return "you said 7\n" }))
+			b.run()
+			b.want(replay.Done, replay.None)
+		})
+	}
+}

@@ -169,16 +169,17 @@ func (m *Machine) limit() tcb.Seq {
 }
 
 // window is how much the peer may send: what is still to be swallowed, and as
-// much as S has room for beyond the cut.
+// much as S has room for beyond the cut. Where nobody knows how long the peer's
+// answers are, the decoy's do not count: of a shorter one the edge would move left.
 func (m *Machine) window() int {
+	room := max(0, m.cfg.Room)
+	if m.cfg.Mode == Framed || m.cfg.Mode == Off || len(m.cfg.Except) > 0 {
+		return max(room, m.cfg.Guess)
+	}
 	left := 0
 	for i := m.turn; i < len(m.cfg.Turns); i++ {
 		left += len(m.cfg.Turns[i].Answer)
 	}
 	got := len(m.in.bytes) - m.compared
-	left = max(0, left-got) + max(0, m.cfg.Room)
-	if m.cfg.Mode == Framed || m.cfg.Mode == Off || len(m.cfg.Except) > 0 {
-		left = max(left, m.cfg.Guess)
-	}
-	return left
+	return max(0, left-got) + room
 }
