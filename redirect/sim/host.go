@@ -58,9 +58,11 @@ type Host struct {
 	pending   []byte
 	PeerFIN   bool
 	hasTS     bool
+	stamped   bool
 	sack      bool
 	recent    uint32
 	lastTS    uint32
+	firstTS   uint32 // of our own clock, in the handshake
 	lastEdge  tcb.Seq
 }
 
@@ -135,6 +137,9 @@ func (h *Host) sendSYN(now time.Time, flags wire.Flags) {
 	}
 	if h.cfg.TS && (!answer || h.hasTS) {
 		s.Opts.HasTS, s.Opts.TSVal = true, h.stamp(now)
+		if !h.stamped {
+			h.firstTS, h.stamped = s.Opts.TSVal, true
+		}
 		if answer {
 			s.Opts.TSEcr = h.recent
 		}
@@ -167,13 +172,7 @@ func (h *Host) send(now time.Time, s *wire.Segment) {
 		s.Opts.HasTS, s.Opts.TSVal, s.Opts.TSEcr = true, h.stamp(now), h.recent
 	}
 	if h.sack {
-		for i := len(h.pieces) - 1; i >= 0; i-- {
-			p := h.pieces[i]
-			if len(p.data) == 0 {
-				continue
-			}
-			s.Opts.AddBlock(wire.Block{Start: p.seq, End: p.seq.Add(tcb.Size(len(p.data)))})
-		}
+		h.report(&s.Opts)
 	}
 	h.emit(s)
 }

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"slices"
 	"time"
 
 	"sleight/stack/tcb"
@@ -116,8 +117,9 @@ func (h *Host) check(now time.Time, s *wire.Segment) bool {
 			h.ack(now)
 			return false
 		}
-		if now := h.stamp(now); tcb.TSLess(now, s.Opts.TSEcr) {
-			h.fault("TSecr %d was never sent (now %d)", s.Opts.TSEcr, now)
+		// Linux drops an acknowledgement of its SYN-ACK with any other echo.
+		if now := h.stamp(now); tcb.TSLess(now, s.Opts.TSEcr) || tcb.TSLess(s.Opts.TSEcr, h.firstTS) {
+			h.fault("TSecr %d was never sent (first %d, now %d)", s.Opts.TSEcr, h.firstTS, now)
 			return false
 		}
 	}
@@ -209,6 +211,28 @@ func (h *Host) data(now time.Time, s *wire.Segment) {
 	}
 	h.Read(now)
 	h.ack(now)
+}
+
+func (p *piece) block() wire.Block {
+	return wire.Block{Start: p.seq, End: p.seq.Add(tcb.Size(len(p.data)))}
+}
+
+// report writes the SACK blocks, the one with the newest segment first; pieces
+// that touch are one block (RFC 2018, section 4).
+func (h *Host) report(o *wire.Options) {
+	for i := len(h.pieces) - 1; i >= 0; i-- {
+		b := h.pieces[i].block()
+		for range h.pieces {
+			for j := range h.pieces {
+				if p := h.pieces[j].block(); !b.End.LessThan(p.Start) && !p.End.LessThan(b.Start) {
+					b.Start, b.End = tcb.Min(b.Start, p.Start), tcb.Max(b.End, p.End)
+				}
+			}
+		}
+		if b.Start != b.End && !slices.Contains(o.Blocks(), b) {
+			o.AddBlock(b)
+		}
+	}
 }
 
 func (h *Host) take() bool {

@@ -73,6 +73,10 @@ type Scenario struct {
 	fault     [2]Fault
 	closeLate bool
 	lose      func(n int) bool // of the packets to D2
+	loseS     func(n int) bool // of the packets to S
+	pause     time.Duration    // between two chunks
+	config    func(*redirect.Config)
+	service   func(name string) Service // nil: lines
 }
 
 var isns = []tcb.Seq{1000, 0x7fffff00, 0xffffff00}
@@ -178,11 +182,19 @@ func (s *Scenario) Run() (out Outcome) {
 	if s.Seed%2 == 1 {
 		src, dst = clientV6, decoyV6
 	}
+	service := s.service
+	if service == nil {
+		service = func(name string) Service { return &lines{name: name} }
+	}
+	cfg := GatewayConfig(s.mode)
+	if s.config != nil {
+		s.config(&cfg)
+	}
 	n := NewNet(Config{
-		Seed: s.Seed, Client: s.fault[0], Backend: s.fault[1], Gateway: GatewayConfig(s.mode),
-		NewDecoy: func(redirect.Conn) (HostConfig, Service) { return s.decoy, &lines{name: "decoy"} },
+		Seed: s.Seed, Client: s.fault[0], Backend: s.fault[1], Gateway: cfg,
+		NewDecoy: func(redirect.Conn) (HostConfig, Service) { return s.decoy, service("decoy") },
 		NewServer: func(*wire.Segment) (HostConfig, Service, bool) {
-			return s.backend, &lines{name: "backend"}, !s.refuse
+			return s.backend, service("backend"), !s.refuse
 		},
 	})
 	defer func() {
@@ -191,14 +203,14 @@ func (s *Scenario) Run() (out Outcome) {
 		}
 	}()
 	n.trace(s.Trace)
-	n.down[1].Drop = s.lose
+	n.down[1].Drop, n.down[0].Drop = s.lose, s.loseS
 	h := n.Dial(src, dst, s.client)
-	next := 0
+	next, wrote := 0, n.Now
 	n.Drive(time.Millisecond, func(now time.Time) {
 		h.Read(now)
-		for next < len(s.chunks) && h.Open() && (!s.waits[next] || len(h.Got) >= s.answered(next)) {
+		for next < len(s.chunks) && h.Open() && (!s.waits[next] || len(h.Got) >= s.answered(next)) && now.Sub(wrote) >= s.pause {
 			h.Write(now, s.chunks[next])
-			next++
+			next, wrote = next+1, now
 		}
 		if next == len(s.chunks) && h.Open() && (!s.closeLate || len(h.Got) >= len(s.want)) {
 			h.Close(now)
