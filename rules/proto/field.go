@@ -29,16 +29,74 @@ const (
 	SSHSoftware // "OpenSSH_9.2p1"
 	SSHHASSH    // 32 hexadecimal digits
 
+	TelnetLogin    // the first line that was typed, without commands (IAC)
+	TelnetPassword // the second
+	TelnetLine     // the newest
+
+	SMBVersion    // number: 1, or 2 (SMB 3 is a dialect of it)
+	SMBCommand    // number, of the message: 0x72 negotiates in SMB 1
+	SMBSubcommand // number: the first setup word of a SMB 1 transaction
+	SMBDialects   // "NT LM 0.12,SMB 2.002"; of SMB 2: "2.0.2,3.1.1"
+	SMBShare      // of the newest tree connect: "\10.0.0.1\IPC$"
+
+	RDPCookie    // the name in mstshash=
+	RDPProtocols // number: requestedProtocols
+
+	RedisCommand // in capitals
+	RedisLine    // the command and its arguments, with a space between
+
+	MySQLUser
+	MySQLDatabase
+	MySQLQuery // of the message
+	MySQLTLS   // flag: TLS is asked for
+
+	PostgreSQLUser
+	PostgreSQLDatabase
+	PostgreSQLApplication
+	PostgreSQLQuery // of the message
+	PostgreSQLTLS   // flag: TLS was asked for
+
+	MongoDBCommand // "isMaster"
+	MongoDBDatabase
+	MongoDBTarget // the collection, where the command is for one
+
+	SMTPHelo    // the name in HELO or EHLO
+	SMTPFrom    // the newest sender, with its brackets
+	SMTPTo      // the newest recipient
+	SMTPCommand // in capitals, of the message
+	SMTPLine    // the whole line
+	SMTPData    // of the mail, so far
+
+	FTPUser
+	FTPPassword
+	FTPCommand // in capitals, of the message
+	FTPLine    // the whole line
+
+	MQTTVersion // number: 3, 4 (3.1.1) or 5
+	MQTTClientID
+	MQTTUser
+	MQTTPassword
+	MQTTPacket // number: the packet's type
+	MQTTTopic  // that the packet publishes, or subscribes to first
+
+	SIPMethod
+	SIPURI
+	SIPUserAgent
+	SIPFrom
+	SIPTo
+	SIPHeaders
+
 	numFields
 )
 
 // Kind is a field's type.
 type Kind uint8
 
-// The kinds: bytes, and whole numbers.
+// The kinds: bytes, whole numbers, and what is 1 or 0.
 const (
 	Bytes Kind = iota
 	Int
+	Flag
 )
 
 // Info describes a field.
@@ -75,6 +133,63 @@ var fields = [numFields]Info{
 	SSHProto:    {Protocol: SSH, Name: "proto", Verbatim: true},
 	SSHSoftware: {Protocol: SSH, Name: "software", Verbatim: true},
 	SSHHASSH:    {Protocol: SSH, Name: "hassh"},
+
+	TelnetLogin:    {Protocol: Telnet, Name: "login", flow: true},
+	TelnetPassword: {Protocol: Telnet, Name: "password", flow: true},
+	TelnetLine:     {Protocol: Telnet, Name: "line"},
+
+	SMBVersion:    {Protocol: SMB, Name: "version", Kind: Int, flow: true},
+	SMBCommand:    {Protocol: SMB, Name: "command", Kind: Int},
+	SMBSubcommand: {Protocol: SMB, Name: "subcommand", Kind: Int},
+	SMBDialects:   {Protocol: SMB, Name: "dialects", flow: true},
+	SMBShare:      {Protocol: SMB, Name: "share", flow: true},
+
+	RDPCookie:    {Protocol: RDP, Name: "cookie", Verbatim: true},
+	RDPProtocols: {Protocol: RDP, Name: "protocols", Kind: Int},
+
+	RedisCommand: {Protocol: Redis, Name: "command"},
+	RedisLine:    {Protocol: Redis, Name: "line"},
+
+	MySQLUser:     {Protocol: MySQL, Name: "user", Verbatim: true, flow: true},
+	MySQLDatabase: {Protocol: MySQL, Name: "database", Verbatim: true, flow: true},
+	MySQLQuery:    {Protocol: MySQL, Name: "query", Verbatim: true},
+	MySQLTLS:      {Protocol: MySQL, Name: "tls", Kind: Flag, flow: true},
+
+	PostgreSQLUser:        {Protocol: PostgreSQL, Name: "user", Verbatim: true, flow: true},
+	PostgreSQLDatabase:    {Protocol: PostgreSQL, Name: "database", Verbatim: true, flow: true},
+	PostgreSQLApplication: {Protocol: PostgreSQL, Name: "application", Verbatim: true, flow: true},
+	PostgreSQLQuery:       {Protocol: PostgreSQL, Name: "query", Verbatim: true},
+	PostgreSQLTLS:         {Protocol: PostgreSQL, Name: "tls", Kind: Flag, flow: true},
+
+	MongoDBCommand:  {Protocol: MongoDB, Name: "command", Verbatim: true},
+	MongoDBDatabase: {Protocol: MongoDB, Name: "database", Verbatim: true},
+	MongoDBTarget:   {Protocol: MongoDB, Name: "collection", Verbatim: true},
+
+	SMTPHelo:    {Protocol: SMTP, Name: "helo", Verbatim: true, flow: true},
+	SMTPFrom:    {Protocol: SMTP, Name: "from", Verbatim: true, flow: true},
+	SMTPTo:      {Protocol: SMTP, Name: "to", Verbatim: true, flow: true},
+	SMTPCommand: {Protocol: SMTP, Name: "command"},
+	SMTPLine:    {Protocol: SMTP, Name: "line", Verbatim: true},
+	SMTPData:    {Protocol: SMTP, Name: "data", Verbatim: true},
+
+	FTPUser:     {Protocol: FTP, Name: "user", Verbatim: true, flow: true},
+	FTPPassword: {Protocol: FTP, Name: "password", Verbatim: true, flow: true},
+	FTPCommand:  {Protocol: FTP, Name: "command"},
+	FTPLine:     {Protocol: FTP, Name: "line", Verbatim: true},
+
+	MQTTVersion:  {Protocol: MQTT, Name: "version", Kind: Int, flow: true},
+	MQTTClientID: {Protocol: MQTT, Name: "client_id", Verbatim: true, flow: true},
+	MQTTUser:     {Protocol: MQTT, Name: "user", Verbatim: true, flow: true},
+	MQTTPassword: {Protocol: MQTT, Name: "password", Verbatim: true, flow: true},
+	MQTTPacket:   {Protocol: MQTT, Name: "packet", Kind: Int},
+	MQTTTopic:    {Protocol: MQTT, Name: "topic", Verbatim: true},
+
+	SIPMethod:    {Protocol: SIP, Name: "method", Verbatim: true},
+	SIPURI:       {Protocol: SIP, Name: "uri", Verbatim: true},
+	SIPUserAgent: {Protocol: SIP, Name: "user_agent", Verbatim: true},
+	SIPFrom:      {Protocol: SIP, Name: "from", Verbatim: true},
+	SIPTo:        {Protocol: SIP, Name: "to", Verbatim: true},
+	SIPHeaders:   {Protocol: SIP, Name: "headers", Verbatim: true},
 }
 
 // first is each protocol's first field.

@@ -104,7 +104,7 @@ func (f *Flow) http(b []byte) {
 	case httpChunks:
 		f.chunks(b)
 	case httpClose:
-		if v := f.slot(HTTPBody); !v.ours {
+		if v := f.slot(HTTPBody); v.in == inStream {
 			v.to, v.status = len(b), Partial
 		}
 	}
@@ -205,7 +205,7 @@ func (f *Flow) bodyFollows(b []byte, at int) {
 		last := bytes.ToLower(b[head.from+te.from : head.from+min(te.to, te.from+64)])
 		if bytes.HasSuffix(bytes.TrimSpace(last), []byte("chunked")) {
 			f.stage, f.need = httpChunks, chunkSize
-			*f.slot(HTTPBody) = value{from: len(f.own), to: len(f.own), ours: true}
+			*f.slot(HTTPBody) = value{from: len(f.own), to: len(f.own), in: inOwn}
 		}
 		return
 	}

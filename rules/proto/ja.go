@@ -12,7 +12,7 @@ import (
 func (f *Flow) fingerprint(stream []byte, field Field) {
 	v := f.slot(field)
 	b := stream
-	if v.ours {
+	if v.in == inOwn {
 		b = f.own
 	}
 	var h clientHelloFields

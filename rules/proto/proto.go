@@ -20,10 +20,24 @@ const (
 	HTTP
 	TLS
 	SSH
+	Telnet
+	SMB
+	RDP
+	Redis
+	MySQL
+	PostgreSQL
+	MongoDB
+	SMTP
+	FTP
+	MQTT
+	SIP
 	numProtocols
 )
 
-var protocolNames = [numProtocols]string{"", "http", "tls", "ssh"}
+var protocolNames = [numProtocols]string{
+	"", "http", "tls", "ssh", "telnet", "smb", "rdp", "redis", "mysql", "postgresql", "mongodb",
+	"smtp", "ftp", "mqtt", "sip",
+}
 
 // String is the protocol's name in rules.
 func (p Protocol) String() string { return protocolNames[p] }
@@ -47,11 +61,20 @@ const (
 
 // value is what is known of one field.
 type value struct {
-	from, to int // in the stream, or in Flow.own
+	from, to int // in what `in` names
 	n        int // of a number
 	status   Status
-	ours     bool // in Flow.own
+	in       place
 }
+
+// place is where a field's bytes are.
+type place uint8
+
+const (
+	inStream place = iota
+	inOwn          // Flow.own
+	inKept         // Flow.kept
+)
 
 // maxFields is the greatest number of fields that one protocol has.
 const maxFields = 12
@@ -67,9 +90,14 @@ type Flow struct {
 	stage    uint8  // the parser's own
 	need     int    // the parser's own: what a length in the message says
 	messages int    // begun
+	mail     bool   // SMTP: what comes is a mail
 	vals     [maxFields]value
 	own      []byte // computed fields of the current message
+	kept     []byte // computed fields of the connection, at most maxKept bytes
 }
+
+// maxKept bounds copies of fields that outlive their message, in bytes.
+const maxKept = 1 << 10
 
 // Step reads on in stream, which holds all that the client has said, and returns
 // how much of it has been read. Where a stream is a sequence of messages whose
@@ -104,14 +132,21 @@ func (f *Flow) Step(stream []byte) int {
 
 // parsers read a message's fields as far as they have come, and set end when it
 // is whole.
-var parsers = [numProtocols]func(*Flow, []byte){HTTP: (*Flow).http, TLS: (*Flow).tls, SSH: (*Flow).ssh}
+var parsers = [numProtocols]func(*Flow, []byte){
+	HTTP: (*Flow).http, TLS: (*Flow).tls, SSH: (*Flow).ssh, Telnet: (*Flow).telnet, SMB: (*Flow).smb,
+	RDP: (*Flow).rdp, Redis: (*Flow).redis, MySQL: (*Flow).mysql, PostgreSQL: (*Flow).postgresql,
+	MongoDB: (*Flow).mongodb, SMTP: (*Flow).smtp, FTP: (*Flow).ftp, MQTT: (*Flow).mqtt, SIP: (*Flow).sip,
+}
 
 // begin starts with the next message.
 func (f *Flow) begin(at int) {
 	f.at, f.scan, f.end, f.stage, f.need = at, at, 0, 0, 0
+	if f.lost {
+		return
+	}
 	f.own = f.own[:0]
 	for i := range f.vals {
-		if !fields[first[f.proto]+Field(i)].flow {
+		if at := int(first[f.proto]) + i; at < int(numFields) && !fields[at].flow {
 			f.vals[i] = value{}
 		}
 	}
@@ -134,16 +169,18 @@ func (f *Flow) Bytes(stream []byte, field Field) ([]byte, Status) {
 	if v.status < Partial {
 		return nil, v.status
 	}
-	if v.ours {
+	switch {
+	case v.in == inOwn:
 		return f.own[v.from:v.to], v.status
-	}
-	if v.to > len(stream) {
+	case v.in == inKept:
+		return f.kept[v.from:v.to], v.status
+	case v.to > len(stream):
 		return nil, Unknown // not the stream that Step was given
 	}
 	return stream[v.from:v.to:v.to], v.status
 }
 
-// Int is a field that is a number.
+// Int is a field that is a number, or 1 or 0 for a flag.
 func (f *Flow) Int(field Field) (int, Status) {
 	v, st := f.value(field)
 	if v == nil || st < Partial {
@@ -186,7 +223,7 @@ func (f *Flow) set(field Field, from, to int) {
 
 // setOwn says that a field is what own has grown by since from.
 func (f *Flow) setOwn(field Field, from int) {
-	*f.slot(field) = value{from: from, to: len(f.own), status: Known, ours: true}
+	*f.slot(field) = value{from: from, to: len(f.own), status: Known, in: inOwn}
 }
 
 // setText copies a field.
@@ -196,9 +233,41 @@ func (f *Flow) setText(field Field, s string) {
 	f.setOwn(field, from)
 }
 
+// keep copies a field that outlives its message. What has no room is cut.
+func (f *Flow) keep(field Field, text []byte) {
+	from := len(f.kept)
+	f.kept = append(f.kept, text[:min(len(text), maxKept-from)]...)
+	*f.slot(field) = value{from: from, to: len(f.kept), status: Known, in: inKept}
+}
+
+// setUpper says that a field is [from, to) of the stream in capitals.
+func (f *Flow) setUpper(field Field, b []byte, from, to int) {
+	at := len(f.own)
+	for _, c := range b[from:to] {
+		if 'a' <= c && c <= 'z' {
+			c -= 'a' - 'A'
+		}
+		f.own = append(f.own, c)
+	}
+	if string(f.own[at:]) == string(b[from:to]) {
+		f.own = f.own[:at]
+		f.set(field, from, to)
+		return
+	}
+	f.setOwn(field, at)
+}
+
 // setLater says that a field is known but has to be computed from [from, to).
 func (f *Flow) setLater(field Field, from, to int) {
 	*f.slot(field) = value{from: from, to: to, status: lazy}
+}
+
+func (f *Flow) setFlag(field Field, yes bool) {
+	n := 0
+	if yes {
+		n = 1
+	}
+	f.setInt(field, n)
 }
 
 func (f *Flow) setInt(field Field, n int) { *f.slot(field) = value{n: n, status: Known} }

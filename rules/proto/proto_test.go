@@ -29,7 +29,7 @@ func show(f *Flow, stream string) string {
 		switch {
 		case st < Partial:
 			continue
-		case fields[i].Kind == Int:
+		case fields[i].Kind != Bytes:
 			n, _ := f.Int(i)
 			out = append(out, fmt.Sprintf("%s=%d", fields[i].Name, n))
 			continue
@@ -63,9 +63,10 @@ func TestNotYetKnownIsNotNo(t *testing.T) {
 	for stream, want := range map[string]Status{
 		"": Unknown, "G": Unknown, "GET": Unknown, "GET ": Known, "\r\n\r\n": Unknown,
 		"BREW /pot": Unknown, "BREW /pot HTTP/1.1\r\n": Known, "BREW /pot\r\n": Absent,
-		"S": Unknown, "SSH-": Known, "SSX": Unknown, "SSX\x00": Absent,
-		"\x16": Unknown, "\x16\x03\x01\x02\x00": Unknown, "\x16\x03\x01\x02\x00\x01": Known, "\x16\x02": Absent,
-		"\x00": Absent, "PRI * HTTP/2.0\r\n": Absent,
+		"S": Unknown, "SSH-": Known, "SSX": Unknown, "SSX\x0d123456789": Absent,
+		"\x16": Unknown, "\x16\x03\x01\x02\x00": Unknown, "\x16\x03\x01\x02\x00\x01": Known, "\x16\x02\x01\x00\x01123456789": Absent,
+		"\x00": Unknown, "\x00\x00\x00\x08\x01123456789": Absent, "*1\r": Known, "*:\x00123456789": Absent, "\xff": Unknown, "\xff\xfd": Known,
+		"\xff\x01\x00\x02123456789": Absent, "PING\r\n": Known, "EHLO": Unknown, "USER a\r\n": Known, "USER a b c :d\r\n": Absent, "PRI * HTTP/2.0\r\n": Absent,
 	} {
 		if _, got := recognise([]byte(stream)); got != want {
 			t.Errorf("%q: %d, want %d", stream, got, want)

@@ -1,6 +1,9 @@
 package proto
 
-import "bytes"
+import (
+	"bytes"
+	"slices"
+)
 
 // probes ask whether a stream is a protocol's, in the order of who is believed.
 // Each is monotone: what it once has said stays true of every longer stream.
@@ -8,7 +11,9 @@ var probes = []struct {
 	Protocol
 	ask func([]byte) Status
 }{
-	{TLS, isTLS}, {SSH, isSSH}, {HTTP, isHTTP},
+	{TLS, isTLS}, {SSH, isSSH}, {Telnet, isTelnet}, {SMB, isSMB}, {RDP, isRDP},
+	{PostgreSQL, isPostgreSQL}, {MQTT, isMQTT}, {HTTP, isHTTP}, {SIP, isSIP}, {FTP, isFTP}, {SMTP, isSMTP},
+	{Redis, isRedis}, {MySQL, isMySQL}, {MongoDB, isMongoDB},
 }
 
 // recognise names the protocol of a stream. A later probe is believed only when
@@ -39,6 +44,68 @@ func begins(b []byte, text string) Status {
 		return Unknown
 	}
 	return Known
+}
+
+// alike compares a stream's beginning with what the protocol has there: any is any
+// byte.
+func alike(b []byte, want ...int) Status {
+	for i, w := range want {
+		if i == len(b) {
+			return Unknown
+		}
+		if w != any && int(b[i]) != w {
+			return Absent
+		}
+	}
+	return Known
+}
+
+const any = -1
+
+// either is what several ways to be one protocol come to.
+func either(ways ...Status) (st Status) {
+	st = Absent
+	for _, w := range ways {
+		if w == Known {
+			return Known
+		}
+		if w == Unknown {
+			st = Unknown
+		}
+	}
+	return st
+}
+
+// verb is the first word, in capitals, if it has at most 16 letters.
+func verb(b []byte) (word string, st Status) {
+	n := 0
+	for n < len(b) && n <= 16 && isLetter(b[n]) {
+		n++
+	}
+	switch {
+	case n == 0 || n > 16:
+		return "", Absent
+	case n == len(b):
+		return "", Unknown
+	case b[n] != ' ' && b[n] != '\r' && b[n] != '\n':
+		return "", Absent
+	}
+	return string(bytes.ToUpper(b[:n])), Known
+}
+
+func isLetter(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }
+
+// oneOf knows a protocol by the verb of its first line, once the line is whole.
+func oneOf(b []byte, verbs ...string) Status {
+	word, st := verb(b)
+	if st != Known {
+		return st
+	}
+	if !slices.Contains(verbs, word) {
+		return Absent
+	}
+	_, _, st = line(b, maxLine)
+	return st
 }
 
 // line is b up to its first LF, without the end of line; next is where the

@@ -39,13 +39,13 @@ func (f *Flow) tls(b []byte) {
 		f.lose()
 		return
 	}
-	from := 5 // after the record's header
+	from, where := 5, inStream // after the record's header
 	if own {
-		from = len(f.own)
+		from, where = len(f.own), inOwn
 		f.own = append(f.own, hello...)
 	}
 	for _, field := range [...]Field{TLSJA3, TLSJA4} {
-		*f.slot(field) = value{from: from, to: from + len(hello), status: lazy, ours: own}
+		*f.slot(field) = value{from: from, to: from + len(hello), status: lazy, in: where}
 	}
 	if h.sni != nil {
 		f.setText(TLSSNI, string(h.sni))

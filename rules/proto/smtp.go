@@ -1,0 +1,63 @@
+package proto
+
+import "bytes"
+
+func isSMTP(b []byte) Status { return oneOf(b, "EHLO", "HELO", "LHLO") }
+
+// smtp reads one command, or a mail (RFC 5321, section 4.1).
+func (f *Flow) smtp(b []byte) {
+	if f.mail {
+		f.smtpData(b)
+		return
+	}
+	from, to, ok := f.textLine(b)
+	if !ok {
+		return
+	}
+	args := f.command(b, from, to, SMTPCommand, SMTPLine)
+	switch name, _ := f.Bytes(b, SMTPCommand); string(name) {
+	case "EHLO", "HELO", "LHLO":
+		f.set(SMTPHelo, args, to)
+	case "MAIL":
+		f.set(SMTPFrom, path(b, args, to), to)
+	case "RCPT":
+		f.set(SMTPTo, path(b, args, to), to)
+	case "DATA":
+		f.mail = true
+	case "BDAT", "STARTTLS":
+		f.lost = true // what follows are no lines
+	}
+	f.rest()
+}
+
+// path is where the address begins in "FROM: <a@b>".
+func path(b []byte, from, to int) int {
+	if i := bytes.IndexByte(b[from:to], ':'); i >= 0 {
+		from += i + 1
+	}
+	for from < to && b[from] == ' ' {
+		from++
+	}
+	return from
+}
+
+// smtpData takes a mail up to the line that is a dot (section 4.5.2).
+func (f *Flow) smtpData(b []byte) {
+	v := f.slot(SMTPData)
+	for {
+		n := bytes.IndexByte(b[f.scan:], '\n')
+		if n < 0 {
+			*v = value{from: f.at, to: len(b), status: Partial}
+			return
+		}
+		text := bytes.TrimSuffix(b[f.scan:f.scan+n], []byte("\r"))
+		if string(text) == "." {
+			*v = value{from: f.at, to: f.scan, status: Known}
+			f.end = f.scan + n + 1
+			f.mail = false
+			f.rest()
+			return
+		}
+		f.scan += n + 1
+	}
+}
