@@ -64,6 +64,7 @@ func (sp *Splice) FillClient(now time.Time, seg *wire.Segment) {
 // and refuses what cannot be.
 func (sp *Splice) hear(seg *wire.Segment) Outcome {
 	srv := sp.Srv
+	sp.ageCut()
 	cut := sp.Cut - tcb.Seq(sp.SeqDelta)
 	if seg.Flags.Has(wire.ACK) {
 		if srv.SndNxt.LessThan(seg.Ack) && !seg.Flags.Has(wire.RST) {
@@ -95,6 +96,15 @@ func (sp *Splice) hear(seg *wire.Segment) Outcome {
 		return Pass
 	}
 	return Answer
+}
+
+// ageCut lets the cut follow a long connection: sequence numbers compare within
+// 2^31 only (RFC 9293, section 3.4), and what S acknowledged so long ago is below
+// any cut.
+func (sp *Splice) ageCut() {
+	if tcb.Diff(sp.Cli.SndUna, sp.Cut) > 1<<30 {
+		sp.Cut = sp.Cli.SndUna - 1<<29
+	}
 }
 
 func (sp *Splice) dressClient(seg *wire.Segment) {
