@@ -10,7 +10,7 @@ import (
 
 // byHand says how to go on, and stays where that was asked for.
 func (l *lab) byHand(ctx context.Context) error {
-	l.say("\nTo look at: s.pcapng, backend.pcapng, ladder.txt, events.jsonl, real.log, gateway.log in %s", l.Dir)
+	l.say("\nTo look at: s.pcapng, backend.pcapng, ladder.txt, ladder.svg, events.jsonl, real.log, gateway.log in %s", l.Dir)
 	if !l.Shell && !l.Keep {
 		l.say("To go on by hand: sleight lab --shell attacker (a shell on S), sleight lab --keep (leave it running)")
 		return nil

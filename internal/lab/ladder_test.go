@@ -1,49 +1,84 @@
 package lab
 
 import (
+	"bytes"
+	"encoding/binary"
+	"net/netip"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
-	"time"
+
+	"sleight/e2e/bed"
+	"sleight/stack/tcb"
+	"sleight/stack/wire"
 )
 
-// Both legs come in the order of time, each in its own column.
-func TestDraw(t *testing.T) {
-	start := time.Unix(1, 0)
-	got := draw([]rung{
-		{at: start, flags: "S", seq: 100},
-		{at: start.Add(time.Millisecond), back: true, flags: "S.", seq: 4294967295, ack: 101},
-		{at: start.Add(3 * time.Millisecond), flags: "P.", seq: 101, ack: 0, length: 5, text: "GET /"},
-		{at: start.Add(2 * time.Millisecond), right: true, flags: "S", seq: 700},
-	})
-	lines := strings.Split(strings.TrimSuffix(got, "\n"), "\n")
-	want := []string{
-		"      ms  S                                      gateway                                    backend",
-		"   0.000  |- S 100 (0) ----------------------------->|                                          |",
-		"   1.000  |<- S. 4294967295:101 (0) -----------------|                                          |",
-		"   2.000  |                                          |- S 700 (0) ----------------------------->|",
-		"   3.000  |- P. 101:0 (5) --------------------------->|                                          |",
-		"          |  GET /                                   |                                          |",
-	}
-	if len(lines) != len(want) {
-		t.Fatalf("%d lines, want %d:\n%s", len(lines), len(want), got)
-	}
-	for i, l := range lines[1:] {
-		if len(l) != margin+2*cell+3 {
-			t.Errorf("line %d has %d columns, want %d: %s", i+1, len(l), margin+2*cell+3, l)
-		}
-		if strings.Join(strings.FieldsFunc(l, dash), " ") != strings.Join(strings.FieldsFunc(want[i+1], dash), " ") {
-			t.Errorf("line %d\n got %s\nwant %s", i+1, l, want[i+1])
-		}
-	}
-	if strings.Fields(lines[0])[2] != "gateway" || strings.Index(lines[0], "gateway") != margin+cell-2 {
-		t.Errorf("header: %s", lines[0])
-	}
+// segment is one of a capture: milliseconds since its beginning, who sends it, what.
+type segment struct {
+	ms       uint32
+	back     bool
+	flags    wire.Flags
+	seq, ack tcb.Seq
+	payload  string
 }
 
-func dash(r rune) bool { return r == '-' || r == ' ' }
+// capture writes a pcap file of raw IP packets, as another program would.
+func capture(t *testing.T, name string, client, server netip.AddrPort, segments []segment) *bed.Capture {
+	t.Helper()
+	var b bytes.Buffer
+	le := func(vs ...uint32) {
+		for _, v := range vs {
+			b.Write(binary.LittleEndian.AppendUint32(nil, v))
+		}
+	}
+	const rawIP, version24 = 101, 4<<16 | 2
+	le(0xa1b2c3d4, version24, 0, 0, 1<<16, rawIP)
+	for _, g := range segments {
+		s := wire.Segment{Src: client, Dst: server, TTL: 64, DF: true, Seq: g.seq, Ack: g.ack, Flags: g.flags, Wnd: 502, Payload: []byte(g.payload)}
+		if g.back {
+			s.Src, s.Dst = server, client
+		}
+		packet := wire.Build(bytes.Repeat([]byte{0xa5}, wire.MaxHeader+len(g.payload)), &s)
+		le(1, g.ms*1000, uint32(len(packet)), uint32(len(packet)))
+		b.Write(packet)
+	}
+	file := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(file, b.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return &bed.Capture{File: file}
+}
 
-func TestFirstLine(t *testing.T) {
-	if got := firstLine([]byte("GET /\r\n\xff")); got != "GET /..." && got != "GET /.." {
-		t.Errorf("%q", got)
+// The drawing has the four parties and the numbers of both legs, and its figure
+// lies beside the captures.
+func TestTheLadderIsDrawnFromBothCaptures(t *testing.T) {
+	s, d1 := netip.MustParseAddrPort("198.51.100.2:40001"), netip.MustParseAddrPort(web)
+	const both = wire.PSH | wire.ACK
+	l := &lab{Options: Options{Dir: t.TempDir()}, switched: []*talk{{local: s}}}
+	l.client = capture(t, "s.pcap", s, d1, []segment{
+		{0, false, wire.SYN, 1000, 0, ""}, {1, true, wire.SYN | wire.ACK, 0xffffff00, 1001, ""},
+		{2, false, both, 1001, 0xffffff01, "A"}, {3, true, both, 0xffffff01, 1002, "a"},
+		{4, false, both, 1002, 0xffffff02, "B"}, {9, true, both, 0xffffff02, 1003, "b"},
+	})
+	l.backend = capture(t, "backend.pcap", s, netip.AddrPortFrom(realAddr(), 80), []segment{
+		{5, false, wire.SYN, 1000, 0, ""}, {5, true, wire.SYN | wire.ACK, 70000, 1001, ""},
+		{6, false, both, 1001, 70001, "A"}, {6, true, both, 70001, 1002, "a"},
+		{7, false, both, 1002, 70002, "B"}, {8, true, both, 70002, 1003, "b"},
+	})
+	d, err := l.drawLadder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := d.Text(false)
+	for _, want := range []string{"decoy", "gateway", "backend", "seq 4294967042 ack 1003", "seq 70002 ack 1003", "held", "switch committed: 1 byte replayed, 1 byte swallowed"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("there is no %q in\n%s", want, text)
+		}
+	}
+	for name, want := range map[string]string{ladderText: text, ladderFigure: d.SVG()} {
+		if got, err := os.ReadFile(l.file(name)); err != nil || string(got) != want {
+			t.Errorf("%s: %v, %d bytes, want %d", name, err, len(got), len(want))
+		}
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"iter"
 	"net/netip"
-	"os"
 	"slices"
 	"time"
 
@@ -38,8 +37,9 @@ func (l *lab) prove(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.say("\nConversation 2, from both captures (flags seq:ack length; numbers as on the wire)\n")
-	l.say("%s", ladder)
+	l.say("\nFrom both captures: on each arrow numbers from its leg's ISN, beneath it those on the wire\n")
+	l.say("%s", ladder.Text(false))
+	l.say("The same as a figure: %s\n", l.file(ladderFigure))
 	l.say("Proof")
 	l.checkLog(lines)
 	l.check(l.hash != "" && l.hash == hash, "download", "SHA-256 at S %.16s..., at the real host %.16s...", l.hash, hash)
@@ -181,19 +181,4 @@ func (l *lab) direct(ctx context.Context) (time.Duration, error) {
 	}
 	_, _, d, err := t.ask("/cgi-bin/id", exploit)
 	return d, err
-}
-
-// drawLadder draws conversation 2 and writes it to a file too.
-func (l *lab) drawLadder() (string, error) {
-	s := l.switched[0].local
-	rows, err := readLeg(l.client.File, s, netip.MustParseAddrPort(web), false)
-	if err != nil {
-		return "", err
-	}
-	right, err := readLeg(l.backend.File, s, netip.AddrPortFrom(realAddr(), 80), true)
-	if err != nil {
-		return "", err
-	}
-	text := draw(append(rows, right...))
-	return text, os.WriteFile(l.file("ladder.txt"), []byte(text), 0o600)
 }

@@ -81,6 +81,30 @@ func markOf(s *Step, record uint32) Mark {
 	return Plain
 }
 
+// answerers gives the decoy its part of the client leg: all before the switch but
+// what is held, and afterwards what it had said and says again.
+func answerers(steps []Step) []Step {
+	spliced, cut := false, uint32(1)
+	for i := range steps {
+		s := &steps[i]
+		switch {
+		case s.Mark == Committed:
+			spliced = true
+		case s.moment() || !s.left() || s.Mark == Held:
+		case s.From == AtClient && !spliced:
+			s.To = AtDecoy
+		case s.To == AtClient && !spliced:
+			s.From = AtDecoy
+			if s.Len > 0 && int32(s.end()-cut) > 0 {
+				cut = s.end()
+			}
+		case s.To == AtClient && s.Len > 0 && int32(s.end()-cut) <= 0:
+			s.From, s.Mark = AtDecoy, Decoy
+		}
+	}
+	return steps
+}
+
 // translated notes, at the first segment that the backend's answer reaches S in,
 // what its numbers were.
 func translated(steps []Step, committed int) {

@@ -1,6 +1,9 @@
-// Package ladder draws a flow as a three-party sequence diagram: what S and the
-// gateway said to each other, and what the gateway and the backend did, with the
-// numbers of both legs. The drawing is made from captures alone.
+// Package ladder draws a flow as a sequence diagram: what S and the decoy said to
+// each other until the gateway took over, and what the gateway and the backend did,
+// with the numbers of both legs. The drawing is made from captures alone. The decoy
+// lives within the gateway, so no capture has its leg: what S says goes to it, and
+// answers come from it, until the switch. The handshake is drawn as the decoy's too,
+// whose host S has dialled; it is the gateway that sends it, in that host's name.
 package ladder
 
 import (
@@ -16,12 +19,13 @@ import (
 	"sleight/stack/wire"
 )
 
-// Place is one of the three parties of a ladder diagram.
+// Place is one of the parties of a ladder diagram.
 type Place uint8
 
-// The parties, from left to right. The decoy is the gateway's own.
+// The parties, from left to right.
 const (
 	AtClient Place = iota
+	AtDecoy
 	AtGateway
 	AtBackend
 )
@@ -44,7 +48,7 @@ const (
 // Step is one segment, or one moment, of a ladder diagram.
 type Step struct {
 	Time           time.Time
-	From, To       Place // neighbours; equal: a moment at one place
+	From, To       Place // the ends of one leg; equal: a moment at one place
 	Flags          string
 	Seq, Ack       uint32 // as on the wire
 	RelSeq, RelAck uint32 // from the sender's and the receiver's ISN of this leg
@@ -70,12 +74,12 @@ type Captured struct {
 	Packets        iter.Seq2[time.Time, []byte]
 }
 
-// Ladder is a three-party sequence diagram.
+// Ladder is a sequence diagram.
 type Ladder struct {
 	Title string
-	// Names of the columns, beneath "S", "gateway" and "backend": addresses.
-	Client, Gateway, Backend string
-	Steps                    []Step
+	// What stands beneath the names of the columns: addresses.
+	Client, Decoy, Gateway, Backend string
+	Steps                           []Step
 }
 
 const (
@@ -90,7 +94,7 @@ const (
 // the backend's side. Both have the same clock. Moments of the caller's are put
 // between the segments by their time.
 func New(title string, client Captured, backend *Captured, moments ...Step) *Ladder {
-	l := &Ladder{Title: title, Client: client.Client.String(), Gateway: client.Server.String()}
+	l := &Ladder{Title: title, Client: client.Client.String(), Decoy: client.Server.String()}
 	steps := client.steps(AtClient, AtGateway)
 	if backend != nil {
 		l.Backend = backend.Server.String()
@@ -98,7 +102,7 @@ func New(title string, client Captured, backend *Captured, moments ...Step) *Lad
 	}
 	byTime := func(a, b Step) int { return a.Time.Compare(b.Time) }
 	slices.SortStableFunc(steps, byTime)
-	steps = append(annotate(steps), moments...)
+	steps = append(answerers(annotate(steps)), moments...)
 	slices.SortStableFunc(steps, byTime)
 	l.Steps = leaveOut(steps)
 	return l

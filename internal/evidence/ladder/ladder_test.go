@@ -54,7 +54,7 @@ func TestColourChangesNoCharacter(t *testing.T) {
 }
 
 func TestEveryLineFitsItsColumns(t *testing.T) {
-	const columns = margin + 2*lane + 3
+	const columns = 121
 	for i, line := range strings.Split(SeedFigure().Text(false), "\n") {
 		if n := utf8.RuneCountInString(line); n > columns {
 			t.Errorf("line %d has %d columns: %s", i+1, n, line)
@@ -204,6 +204,54 @@ func TestQuoteEndsWhereItHasTo(t *testing.T) {
 	for _, tt := range tests {
 		if got := quote([]byte(tt.payload), tt.length, tt.n); got != tt.want {
 			t.Errorf("quote(%q, %d, %d) = %s, want %s", tt.payload, tt.length, tt.n, got, tt.want)
+		}
+	}
+}
+
+// with is the name of the party at the other end of each client-leg segment.
+func with(l *Ladder) (all []string) {
+	for i := range l.Steps {
+		if s := &l.Steps[i]; !s.moment() && s.left() {
+			all = append(all, map[Place]string{AtDecoy: "decoy", AtGateway: "gateway"}[max(s.From, s.To)])
+		}
+	}
+	return all
+}
+
+func repeat(word string, n int) []string { return strings.Fields(strings.Repeat(word+" ", n)) }
+
+func TestTheDecoyHasItsPartOfTheClientLeg(t *testing.T) {
+	// S has not seen the decoy's answer: the decoy says it again after the switch.
+	again := append([]scripted{}, seedAtClient...)
+	again[8] = scripted{80900, true, wire.PSH | wire.ACK, "b\n"}
+	late := Captured{s, d1, func(yield func(time.Time, []byte) bool) {
+		for at, p := range play(again, s, d1, 1, 2) {
+			if !yield(at, p) {
+				return
+			}
+			if at.Nanosecond() == 40300e3 && !yield(at.Add(42*time.Millisecond), p) { // the decoy's a, repeated
+				return
+			}
+		}
+	}}
+	backend := Captured{s, d2, play(seedAtBackend, s, d2, 1, 2)}
+	reset := Captured{s, d2, play(append(append([]scripted{}, seedAtBackend[:6]...), scripted{70500, false, wire.RST | wire.ACK, ""}), s, d2, 1, 2)}
+	client := Captured{s, d1, play(seedAtClient, s, d1, 1, 2)}
+	switched := append(append(repeat("decoy", 7), "gateway"), repeat("gateway", 5)...)
+	repeated := append(append(repeat("decoy", 7), "gateway", "gateway", "gateway", "decoy"), repeat("gateway", 3)...)
+	rolledBack := append(append(repeat("decoy", 7), "gateway"), repeat("decoy", 5)...)
+	for _, tt := range []struct {
+		name string
+		l    *Ladder
+		want []string
+	}{
+		{"never switched", New("", client, nil), repeat("decoy", 13)},
+		{"switched", New("", client, &backend), switched},
+		{"the decoy repeats itself", New("", late, &backend), repeated},
+		{"rolled back", New("", client, &reset), rolledBack},
+	} {
+		if diff := cmp.Diff(tt.want, with(tt.l)); diff != "" {
+			t.Errorf("%s: %s\n%s", tt.name, diff, tt.l.Text(false))
 		}
 	}
 }

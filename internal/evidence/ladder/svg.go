@@ -8,9 +8,10 @@ import (
 
 // The figure's measures, in pixels.
 const (
-	figureWidth = 1060
+	figureWidth = firstX + 2*laneX + gapX + 140
 	firstX      = 140 // S's lifeline
-	laneX       = 390 // from one lifeline to the next
+	laneX       = 390 // from S to the decoy, and from the gateway to the backend
+	gapX        = 170 // from the decoy to the gateway
 	topY        = 128 // of the first step
 	segmentY    = 44  // a segment's height
 	momentY     = 38
@@ -89,24 +90,31 @@ func (f *figure) text(class string, x, y int, s string) {
 }
 
 // x is a party's lifeline.
-func (p Place) x() int { return firstX + int(p)*laneX }
+func (p Place) x() int {
+	return [...]int{AtClient: firstX, AtDecoy: firstX + laneX, AtGateway: firstX + laneX + gapX, AtBackend: firstX + 2*laneX + gapX}[p]
+}
 
 // parties draws the heads of the columns and their lifelines.
 func (f *figure) parties(l *Ladder, height int) {
-	for i, names := range [][2]string{{"S, the client", l.Client}, {"gateway, and decoy", l.Gateway}, {"D2, the backend", l.Backend}} {
+	for i, names := range [][2]string{{"S, the client", l.Client}, {"D1, the decoy", l.Decoy}, {"gateway", l.Gateway}, {"D2, the backend", l.Backend}} {
 		x := Place(i).x()
 		f.add(`<line class="life" x1="%d" y1="98" x2="%d" y2="%d"/>`, x, x, height-14)
-		f.add(`<rect class="party" x="%d" y="54" width="224" height="46" rx="6"/>`, x-112)
+		f.add(`<rect class="party" x="%d" y="54" width="164" height="46" rx="6"/>`, x-82)
 		f.text("name", x, 74, names[0])
 		f.text("addr", x, 91, names[1])
 	}
 }
 
-// bars shows on the gateway's lifeline who answers: the decoy, nobody, the backend.
+// bars shows who answers: on the decoy's lifeline the decoy, on the gateway's
+// nobody, and then the backend.
 func (f *figure) bars(l *Ladder, height int) {
 	class, from, y := "bar-decoy", topY-12, topY
 	next := func(to string, at int) {
-		f.add(`<rect class="%s" x="%d" y="%d" width="8" height="%d" rx="3"/>`, class, AtGateway.x()-4, from, max(0, at-from))
+		at, x := max(at, from), AtGateway.x()
+		if class == "bar-decoy" {
+			x = AtDecoy.x()
+		}
+		f.add(`<rect class="%s" x="%d" y="%d" width="8" height="%d" rx="3"/>`, class, x-4, from, at-from)
 		class, from = to, at
 	}
 	for i := range l.Steps {
@@ -145,9 +153,9 @@ func (f *figure) segment(number string, s *Step) {
 	f.remark(class, s)
 }
 
-// remark stands in the other lane, beside the gateway's lifeline.
+// remark stands beside the inner end of the arrow.
 func (f *figure) remark(class string, s *Step) {
-	x, anchor := AtGateway.x()+16, "start"
+	x, anchor := max(s.From, s.To).x()+16, "start"
 	if !s.left() {
 		x, anchor = AtGateway.x()-16, "end"
 	}
@@ -171,6 +179,6 @@ func (s *Step) class() string {
 
 // moment draws a band through all columns.
 func (f *figure) moment(s *Step) {
-	f.add(`<rect class="commit" x="%d" y="%d" width="%d" height="26" rx="5"/>`, firstX-40, f.y-14, 2*laneX+80)
-	f.text("commit-text", AtGateway.x(), f.y+4, s.remark())
+	f.add(`<rect class="commit" x="%d" y="%d" width="%d" height="26" rx="5"/>`, firstX-40, f.y-14, 2*laneX+gapX+80)
+	f.text("commit-text", figureWidth/2, f.y+4, s.remark())
 }
