@@ -119,7 +119,8 @@ func (sp *Splice) dressClient(seg *wire.Segment) {
 // ackClient translates acknowledgement, SACK blocks and window toward S.
 func (sp *Splice) ackClient(seg *wire.Segment) {
 	cli := sp.Cli
-	ack := tcb.Max(seg.Ack, cli.RcvNxt)
+	// A RST may acknowledge anything; S must never be told what it has not said.
+	ack := tcb.Max(tcb.Min(seg.Ack, sp.Srv.SndNxt), cli.RcvNxt)
 	if !cli.SACK {
 		seg.Opts.NumSACK = 0
 	}
