@@ -79,6 +79,12 @@ func TestWhatIsNoRequest(t *testing.T) {
 		x.says(fmt.Sprintf(`client < . %d:%d(1) ack 101 win 500 <TS val 60 ecr 1000> "x"`, 51+i, 52+i))
 	}
 	x.want(answer, "swallow")
+
+	x = setup(t, 1000, 1000, 1000)
+	const long = `serving < P. 41:61(20) ack 51 win 64 <TS val 410 ecr 50> "0123456789abcdefghij"`
+	x.hears(long)
+	x.says(`client < . 51:51(0) ack 111 win 500 <TS val 60 ecr 1000,sack 101:111>`) // half of it, twice
+	x.want(long, "swallow")
 }
 
 // What S has acknowledged the serving leg is told, however late it asks; a
@@ -92,6 +98,68 @@ func TestWhatSHasAcknowledgedAlready(t *testing.T) {
 		x.want(`serving < . 50:51(1) ack 51 win 64 <TS val 410 ecr 50> "9"`,
 			`client > . 110:111(1) ack 51 win 512 <TS val 1010 ecr 50> "9"`)
 	})
+}
+
+// Duplicate acknowledgements of all that was sent (keep-alives, window updates)
+// ask for nothing; nor does a SACK block that is reported no more.
+func TestRequestsEnd(t *testing.T) {
+	const next, nextPasses = `serving < P. 51:61(10) ack 51 win 64 <TS val 410 ecr 50> "abcdefghij"`,
+		`client > P. 111:121(10) ack 51 win 512 <TS val 1010 ecr 50> "abcdefghij"`
+	x := setup(t, 1000, 1000, 1000)
+	x.want(answer, passes)
+	for range 4 {
+		x.says(`client < . 51:51(0) ack 111 win 500 <TS val 60 ecr 1000>`)
+	}
+	x.want(next, nextPasses)
+	x.want(next, "swallow")
+
+	x = setup(t, 1000, 1000, 1000)
+	x.want(answer, passes)
+	x.want(next, nextPasses)
+	x.says(`client < . 51:51(0) ack 101 win 500 <TS val 60 ecr 1000,sack 111:121>`)
+	x.says(`client < . 51:51(0) ack 101 win 500 <TS val 60 ecr 1000>`)
+	x.want(answer, "swallow")
+}
+
+// What lies below the highest block is missing, whatever the blocks' order.
+func TestTheHighestBlockCounts(t *testing.T) {
+	x := setup(t, 1000, 1000, 1000)
+	seg := func(i int) string {
+		return fmt.Sprintf(`serving < P. %d:%d(10) ack 51 win 64 <TS val 410 ecr 50> "0123456789"`, 41+10*i, 51+10*i)
+	}
+	for i := range 4 {
+		x.hears(seg(i))
+	}
+	x.says(`client < . 51:51(0) ack 101 win 500 <TS val 60 ecr 1000,sack 131:141 111:121>`)
+	x.want(seg(2), `client > P. 121:131(10) ack 51 win 512 <TS val 1010 ecr 50> "0123456789"`)
+}
+
+// A flight ends where its last byte is acknowledged, not with each segment.
+func TestManySegmentsAreOneFlight(t *testing.T) {
+	x := setup(t, 1000, 1000, 1000)
+	seg := func(i int) string {
+		return fmt.Sprintf(`serving < P. %d:%d(10) ack 51 win 64 <TS val 410 ecr 50> "0123456789"`, 41+10*i, 51+10*i)
+	}
+	for i := range 15 {
+		x.hears(seg(i))
+	}
+	for i := range 14 {
+		x.says(fmt.Sprintf(`client < . 51:51(0) ack %d win 500 <TS val 60 ecr 1000>`, 111+10*i))
+	}
+	x.want(seg(14), "swallow")
+}
+
+// One burst is one round trip.
+func TestABurstIsMeasuredOnce(t *testing.T) {
+	x := setup(t, 1000, 1000, 1000)
+	for i := range 3 {
+		x.hears(fmt.Sprintf(`serving < P. %d:%d(10) ack 51 win 64 <TS val 410 ecr 50> "0123456789"`, 41+10*i, 51+10*i))
+	}
+	x.wait(180 * time.Millisecond)
+	x.says(`client < . 51:51(0) ack 131 win 500 <TS val 60 ecr 1000>`)
+	if x.sp.Echo.SRTT != 110*time.Millisecond {
+		x.Errorf("SRTT %v, want 110 ms: 7/8 of 100 and 1/8 of 180", x.sp.Echo.SRTT)
+	}
 }
 
 // A retransmission that has something new passes whole.

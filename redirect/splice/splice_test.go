@@ -47,7 +47,7 @@ func TestSequenceNumbersToTheServer(t *testing.T) {
 			`client < R. 51:51(0) ack 101 win 500 <TS val 60 ecr 1000>`,
 			`serving > R. 51:51(0) ack 41 win 500`},
 		{"without ACK there is nothing to translate", nil,
-			`client < R 51:51(0) win 500`,
+			`client < R 51:51(0) win 500 <sack 121:131>`,
 			`serving > R 51:51(0) win 500`},
 	})
 }
@@ -189,6 +189,12 @@ func TestSequenceNumbersToTheClient(t *testing.T) {
 		{"a RST passes, without timestamps", nil,
 			`serving < R. 41:41(0) ack 51 win 0 <TS val 410 ecr 50>`,
 			`client > R. 101:101(0) ack 51 win 512`},
+		{"a RST that acknowledges too much passes with what S has said", nil,
+			`serving < R. 41:41(0) ack 99 win 0`,
+			`client > R. 101:101(0) ack 51 win 512`},
+		{"a RST without ACK carries nothing else", nil,
+			`serving < R 41:41(0) win 0 <sack 21:31>`,
+			`client > R 101:101(0) win 0`},
 		{"no ECN that was not agreed", nil,
 			`serving < .EW 41:41(0) ack 51 win 64 <TS val 410 ecr 50>`,
 			`client > . 101:101(0) ack 51 win 512 <TS val 1010 ecr 50>`},
