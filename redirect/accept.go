@@ -8,6 +8,7 @@ import (
 	"sleight/redirect/front"
 	"sleight/redirect/record"
 	"sleight/redirect/replay"
+	"sleight/rules"
 	"sleight/stack/tcb"
 	"sleight/stack/wire"
 )
@@ -61,7 +62,7 @@ func (g *Gateway) newEntry(now time.Time, seg *wire.Segment, h *front.HalfOpen) 
 		id: g.newID(), key: clientKey(seg), client: seg.Src, dialled: seg.Dst,
 		decoy: int(h.Tag), profile: g.cfg.Decoys[h.Tag].Profile,
 		started: h.Started, heard: now, spoke: now, tsOffset: h.TSOffset,
-		paws: h.TSRecent, judged: h.IRS + 1,
+		paws: h.TSRecent, judged: h.IRS + 1, syn: synFacts(h),
 	}
 	e.ipID = uint16(g.hash(e.key, 1))
 	n := &h.Negotiated
@@ -82,6 +83,15 @@ func (g *Gateway) newEntry(now time.Time, seg *wire.Segment, h *front.HalfOpen) 
 	}, h.IRS+1)
 	e.rules.Init(g.hash(e.key, 2))
 	return e
+}
+
+// synFacts is what the rules may know of the client's SYN.
+func synFacts(h *front.HalfOpen) rules.SYN {
+	s := &h.SYN
+	return rules.SYN{
+		TTL: s.TTL, Window: s.Wnd, MSS: s.MSS, IPID: s.ID, Seq: uint32(h.IRS),
+		Options: rules.SYNOptions(s.MSS > 0, s.SACK, s.TS, s.Scaled),
+	}
 }
 
 // newID is a flow's number: below 2^53, so that JSON readers keep it whole, and

@@ -354,7 +354,7 @@ func (w *worker) openVerdict(now time.Time, e *entry) {
 func (w *worker) facts(now time.Time, e *entry) rules.Facts {
 	f := rules.Facts{
 		Src: e.client, Dst: e.dialled, Decoy: w.g.cfg.Decoys[e.decoy].Name,
-		Packets: e.packets, Age: now.Sub(e.started), Idle: now.Sub(e.spoke),
+		Packets: e.packets, Age: now.Sub(e.started), Idle: now.Sub(e.spoke), SYN: e.syn,
 	}
 	if e.rec != nil {
 		f.Stream = e.rec.Stream()

@@ -77,6 +77,7 @@ type entry struct {
 	final   bool           // the verdict is spoken
 	silent  bool           // verdict drop: what S sends is discarded
 	rules   rules.Flow
+	syn     rules.SYN
 	packets int
 
 	dec  *leg // nil before it is opened and after it was detached

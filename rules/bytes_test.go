@@ -211,7 +211,7 @@ func TestALiteralIsSearchedOnlyInWhatIsNew(t *testing.T) {
 
 // Compile never panics, whatever the condition.
 func FuzzCompile(f *testing.F) {
-	for _, when := range []string{`stream contains "x" and src == "::1"`, `chance(0.5) or dport in 1..9`, `any(["a"], stream contains #)`, `let a = u16(stream, 0); a > 1`, `stream matches "\xff[é]"`, `1 < packets < 5`} {
+	for _, when := range []string{`stream contains "x" and src == "::1"`, `chance(0.5) or dport in 1..9`, `any(["a"], stream contains #)`, `let a = u16(stream, 0); a > 1`, `not (http.uri == "/" or tls.alpn contains "x") and http.header("A") != syn.options`, `stream matches "\xff[é]"`, `1 < packets < 5`} {
 		f.Add(when)
 	}
 	f.Fuzz(func(t *testing.T, when string) {
@@ -232,18 +232,22 @@ func FuzzLiteralIsAShortcut(f *testing.F) {
 		{When: `stream contains "() {" and u16(stream, 1) > 3`, Action: Stay},
 		{When: `stream matches "ab+\\xff" and not (stream contains "q")`, Action: Drop},
 		{When: `stream endsWith "z" and stream contains "zz"`, Action: Reset},
+		{When: `http.headers contains "A: b" and not (http.uri == "/")`, Action: Switch},
+		{When: `redis.line matches "SET.+d" or smb.command == 5`, Action: Switch},
 	})
 	if errs != nil {
 		f.Fatal(errs)
 	}
 	plain := &Set{client: s.client}
 	for _, r := range s.rules {
-		r.literal = ""
+		r.literal, r.needs = "", 0
 		plain.rules = append(plain.rules, r)
 	}
 	f.Add([]byte("xx() {"), uint16(3))
 	f.Add([]byte("abb\xffq"), uint16(2))
 	f.Add([]byte("azz"), uint16(1))
+	f.Add([]byte("GET /a HTTP/1.0\nA: b\n\nGET / HTTP/1.0\nA: b\n\n"), uint16(9))
+	f.Add([]byte("SET d\nPING\n"), uint16(9))
 	f.Fuzz(func(t *testing.T, b []byte, cut uint16) {
 		if len(b) > 512 {
 			return // each of its beginnings is judged twice

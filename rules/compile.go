@@ -25,7 +25,7 @@ const memoryBudget = 100_000
 
 // later are the names that the language reserves.
 var later = []string{
-	"http", "tls", "ssh", "seen", "switched", "first_seen", "conns", "rate",
+	"seen", "switched", "first_seen", "conns", "rate",
 	"novel", "prepare", "tag", "tagged", "once_per", "lists",
 }
 
@@ -58,9 +58,9 @@ func compile(r Rule, sites *int) (c compiled, errs []file.Error) {
 	if len(r.When) > maxLength {
 		return c, []file.Error{{Message: fmt.Sprintf("a condition has at most %d bytes", maxLength)}}
 	}
-	v := &visitor{survey: &survey{patterns: map[ast.Node]bool{}, ranges: map[ast.Node]bool{}}, src: r.When, sites: *sites}
+	v := &visitor{survey: newSurvey(), src: r.When, sites: *sites}
 	program, err := expr.Compile(r.When,
-		expr.Env(&env{}), expr.AsBool(), expr.WarnOnAny(), expr.Patch(v.survey), expr.Patch(v),
+		expr.Env(&env{}), expr.AsBool(), expr.WarnOnAny(), expr.Patch(v.survey), expr.Patch(v), expr.Patch(&guards{v.survey}),
 		expr.MaxNodes(2000), expr.DisableBuiltin("duration"),
 		expr.Function("duration", duration, parseDuration),
 		expr.Function("in_net", inNet, new(func(string, string) bool)),
@@ -79,7 +79,7 @@ func compile(r Rule, sites *int) (c compiled, errs []file.Error) {
 	}
 	c.program, c.timed = program, v.timed
 	c.cost = max(1, v.cost*max(1, v.longest))
-	c.literal = literal(program.Node())
+	c.uses, c.literal, c.needs = v.uses, literal(program.Node()), needs(program.Node())
 	return c, nil
 }
 
@@ -96,10 +96,9 @@ func literal(n ast.Node) string {
 	switch b.Operator {
 	case "and", "&&":
 		return longer(literal(b.Left), literal(b.Right))
-	case "contains":
-		id, isID := b.Left.(*ast.IdentifierNode)
+	case "contains", "startsWith", "endsWith", "==":
 		lit, isLit := b.Right.(*ast.StringNode)
-		if isID && isLit && id.Value == "stream" {
+		if isLit && verbatim(b.Left) {
 			return lit.Value
 		}
 	}
@@ -108,12 +107,19 @@ func literal(n ast.Node) string {
 
 // patternLiteral is literal for a pattern on the stream.
 func patternLiteral(n *ast.CallNode) string {
+	if len(n.Arguments) != 2 || !verbatim(n.Arguments[0]) {
+		return ""
+	}
+	return patternNeed(n)
+}
+
+// patternNeed is a text that occurs wherever a call's pattern matches.
+func patternNeed(n *ast.CallNode) string {
 	if len(n.Arguments) != 2 {
 		return ""
 	}
-	id, isID := n.Arguments[0].(*ast.IdentifierNode)
-	c, isConst := n.Arguments[1].(*ast.ConstantNode)
-	if !isID || !isConst || id.Value != "stream" {
+	c, ok := n.Arguments[1].(*ast.ConstantNode)
+	if !ok {
 		return ""
 	}
 	p, ok := c.Value.(*pattern.Pattern)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sleight/rules/pattern"
+	"sleight/rules/proto"
 )
 
 // names are what an expression may use.
@@ -46,15 +47,31 @@ type env struct {
 	Sample func(string, float64) (bool, error) `expr:"sample"`
 	Match  func(string, *pattern.Pattern) bool `expr:"·match"`
 
+	Text   func(int) (string, error)    `expr:"·text"`
+	Number func(int) (int, error)       `expr:"·number"`
+	Flag   func(int) (bool, error)      `expr:"·flag"`
+	Header func(string) (string, error) `expr:"·header"`
+	Known  func(int) bool               `expr:"·known"`
+
+	SynTTL     int    `expr:"·syn_ttl"`
+	SynWindow  int    `expr:"·syn_window"`
+	SynOptions string `expr:"·syn_options"`
+	SynMSS     int    `expr:"·syn_mss"`
+	SynIPID    int    `expr:"·syn_ipid"`
+	SynSeq     int    `expr:"·syn_seq"`
+
+	flow *proto.Flow
+	said []byte // what it was given
+
 	seed uint64
 }
 
-func newEnv(seed uint64, s *sampler) *env {
-	e := &env{seed: seed, Sample: s.sample, Match: func(s string, p *pattern.Pattern) bool { return p.Match(s) }}
+func newEnv(seed uint64, s *sampler, p *proto.Flow) *env {
+	e := &env{seed: seed, flow: p, Sample: s.sample, Match: func(s string, p *pattern.Pattern) bool { return p.Match(s) }}
 	e.Byte = func(s string, i int) (int, error) { return number(s, i, 1) }
 	e.U16 = func(s string, i int) (int, error) { return number(s, i, 2) }
 	e.U32 = func(s string, i int) (int, error) { return number(s, i, 4) }
-	e.Roll = e.roll
+	e.Roll, e.Text, e.Number, e.Flag, e.Header, e.Known = e.roll, e.text, e.number, e.flag, e.header, e.known
 	return e
 }
 
@@ -62,6 +79,8 @@ func (e *env) fill(f *Facts) {
 	if e.Src == "" {
 		e.Src, e.Dst = f.Src.Addr().Unmap().String(), f.Dst.Addr().Unmap().String()
 		e.Sport, e.Dport, e.Decoy = int(f.Src.Port()), int(f.Dst.Port()), f.Decoy
+		e.SynTTL, e.SynWindow, e.SynOptions = int(f.SYN.TTL), int(f.SYN.Window), f.SYN.Options
+		e.SynMSS, e.SynIPID, e.SynSeq = int(f.SYN.MSS), int(f.SYN.IPID), int(f.SYN.Seq)
 		e.IPVersion = 6
 		if f.Src.Addr().Unmap().Is4() {
 			e.IPVersion = 4
@@ -70,6 +89,54 @@ func (e *env) fill(f *Facts) {
 	e.Stream, e.Last, e.Answered = view(f.Stream), view(f.Last), view(f.Answered)
 	e.Packets, e.Bytes, e.Turns = f.Packets, f.Bytes, f.Turns
 	e.Age, e.Idle = f.Age, f.Idle
+	e.said = f.Stream
+	if e.flow != nil {
+		p, _ := e.flow.Protocol()
+		e.Proto = p.String()
+	}
+}
+
+// text is a field of bytes; what is absent is empty.
+func (e *env) text(field int) (string, error) {
+	b, st := e.flow.Bytes(e.said, proto.Field(field))
+	if st == proto.Unknown {
+		return "", errUnknown
+	}
+	return view(b), nil
+}
+
+func (e *env) number(field int) (int, error) {
+	n, st := e.flow.Int(proto.Field(field))
+	if st < proto.Partial {
+		return 0, errUnknown
+	}
+	return n, nil
+}
+
+func (e *env) flag(field int) (bool, error) {
+	n, err := e.number(field)
+	return n != 0, err
+}
+
+// header is the value of a header field, whose name is in lower case.
+func (e *env) header(name string) (string, error) {
+	b, st := e.flow.Header(e.said, name)
+	if st == proto.Unknown {
+		return "", errUnknown
+	}
+	return view(b), nil
+}
+
+// known reports whether a comparison with a field can be answered. A number that is
+// absent has no value, and can be compared with nothing.
+func (e *env) known(field int) bool {
+	f := proto.Field(field)
+	if f == protoFact {
+		_, st := e.flow.Protocol()
+		return st != proto.Unknown
+	}
+	st := e.flow.Status(f)
+	return st >= proto.Partial || st == proto.Absent && f.Info().Kind == proto.Bytes
 }
 
 // number reads n bytes at i, big-endian. Beyond the end the rule is false.
@@ -90,7 +157,7 @@ func (e *env) roll(p float64, site int) bool {
 }
 
 // forget lets go of the flow's bytes, whose memory is the record's.
-func (e *env) forget() { e.Stream, e.Last, e.Answered = "", "", "" }
+func (e *env) forget() { e.Stream, e.Last, e.Answered, e.said = "", "", "", nil }
 
 // sampler draws clients: the same one every time, and unforeseeable without
 // the key. A client is a prefix (limits.client_prefix).

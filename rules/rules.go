@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"github.com/expr-lang/expr/vm"
+
+	"sleight/rules/proto"
 )
 
 // Action is what a rule asks for.
@@ -80,6 +82,34 @@ type Facts struct {
 	Stream, Last, Answered []byte
 	Packets, Bytes, Turns  int
 	Age, Idle              time.Duration
+	SYN                    SYN
+}
+
+// SYN is what is known of the client's SYN.
+type SYN struct {
+	TTL     uint8  // or hop limit
+	Window  uint16 // unscaled
+	MSS     uint16 // 0: not said
+	IPID    uint16 // 0 in IPv6
+	Seq     uint32
+	Options string // those of "mss,sack,ts,ws" that it has, in this order
+}
+
+// SYNOptions names the options of a SYN; the same text for the same options, so that
+// a flow keeps no copy.
+func SYNOptions(mss, sack, ts, ws bool) string {
+	i := 0
+	for bit, has := range [...]bool{mss, sack, ts, ws} {
+		if has {
+			i |= 1 << bit
+		}
+	}
+	return synOptions[i]
+}
+
+var synOptions = [...]string{
+	"", "mss", "sack", "mss,sack", "ts", "mss,ts", "sack,ts", "mss,sack,ts",
+	"ws", "mss,ws", "sack,ws", "mss,sack,ws", "ts,ws", "mss,ts,ws", "sack,ts,ws", "mss,sack,ts,ws",
 }
 
 // Verdict is what the rules say.
@@ -107,8 +137,10 @@ type compiled struct {
 	Rule
 	program *vm.Program
 	literal string // the stream has to contain it; empty: unknown
+	needs   proto.Protocol
+	uses    uses
 	timed   bool
-	cost    int // how often an evaluation may read the stream
+	cost    int // how often an evaluation may read the stream, or the message
 }
 
 // Flow is what a set remembers of one flow; the flow's owner guards it.
@@ -121,6 +153,7 @@ type Flow struct {
 	work   int      // bytes that evaluations have read
 	Errors int      // evaluations that failed, and counted as false
 	env    *env
+	proto  *proto.Flow // nil: no rule asks for its facts
 }
 
 // seen is how far a rule's literal was looked for.
@@ -147,6 +180,10 @@ func (s *Set) Start(fl *Flow, f *Facts) {
 			fl.fits = append(fl.fits, uint16(i))
 		}
 	}
+	fl.proto = nil
+	if slices.ContainsFunc(fl.fits, func(i uint16) bool { return s.rules[i].uses.fields }) {
+		fl.proto = &proto.Flow{}
+	}
 	if len(fl.fits) > 0 {
 		fl.logged, fl.state = make([]bool, len(fl.fits)), make([]seen, len(fl.fits))
 	}
@@ -162,12 +199,55 @@ func (s *Set) Timed(fl *Flow) bool {
 	return false
 }
 
-// Decide asks the flow's rules in file order; the first true one speaks.
+// passWork bounds, in bytes read, the work after which a pipelined message is judged
+// only by the rules that name fields, and messageWork that after which it is not
+// judged at all.
+const (
+	passWork    = 8 << 20
+	messageWork = 64 << 20
+)
+
+// evaluation is what one evaluation costs beyond what it reads, in bytes.
+const evaluation = 256
+
+// Decide asks the flow's rules in file order; the first true one speaks. What has
+// come is judged message by message, as if each had come by itself, so that none
+// hides behind a later one.
 func (s *Set) Decide(fl *Flow, f *Facts) (v Verdict) {
+	if fl.proto == nil {
+		fl.pass(f, &v, false)
+		return v
+	}
+	for {
+		at := fl.proto.Step(f.Stream)
+		if at == len(f.Stream) {
+			fl.pass(f, &v, false)
+			return v
+		}
+		if fl.Exhausted(messageWork) {
+			continue
+		}
+		part := f.until(at)
+		if fl.pass(&part, &v, fl.Exhausted(passWork)); v.Action != Wait {
+			return v
+		}
+	}
+}
+
+// until is the facts when the client had said only so much.
+func (f *Facts) until(at int) Facts {
+	part := *f
+	part.Stream, part.Bytes = f.Stream[:at], at
+	part.Last = f.Last[:max(0, len(f.Last)-(len(f.Stream)-at))]
+	return part
+}
+
+// pass asks the rules once, or only those that name fields.
+func (fl *Flow) pass(f *Facts, v *Verdict, fields bool) {
 	v.Offset = len(f.Stream)
 	for n, i := range fl.fits {
 		r := &fl.set.rules[i]
-		if fl.logged[n] || !fl.holds(r, &fl.state[n], f) {
+		if fl.logged[n] || fields && !r.uses.fields || !fl.holds(r, &fl.state[n], f) {
 			continue
 		}
 		if r.Action == Log {
@@ -176,9 +256,8 @@ func (s *Set) Decide(fl *Flow, f *Facts) (v Verdict) {
 			continue
 		}
 		v.Action, v.Rule, v.Backend, v.Reason = r.Action, r.Name, r.Backend, "rule"
-		return v
+		return
 	}
-	return v
 }
 
 // holds evaluates one rule. What fails at run time is false.
@@ -189,9 +268,9 @@ func (fl *Flow) holds(r *compiled, st *seen, f *Facts) bool {
 	if r.program == nil {
 		return true
 	}
-	fl.work += r.cost * len(f.Stream)
+	fl.work += r.cost * fl.reads(r, f)
 	if fl.env == nil {
-		fl.env = newEnv(fl.seed, &fl.set.client)
+		fl.env = newEnv(fl.seed, &fl.set.client, fl.proto)
 	}
 	fl.env.fill(f)
 	defer fl.env.forget()
@@ -205,8 +284,23 @@ func (fl *Flow) holds(r *compiled, st *seen, f *Facts) bool {
 	return yes
 }
 
-// mayHold looks for the rule's literal in what the stream has grown by.
+// reads is what a rule's evaluation may read once: of a rule that names fields only,
+// the message.
+func (fl *Flow) reads(r *compiled, f *Facts) int {
+	if r.uses.fields && !r.uses.bytes {
+		return evaluation + len(f.Stream) - fl.proto.Begin()
+	}
+	return len(f.Stream)
+}
+
+// mayHold asks for the rule's protocol, and looks for its literal in what the stream
+// has grown by.
 func (fl *Flow) mayHold(r *compiled, st *seen, stream []byte) bool {
+	if r.needs != proto.None {
+		if p, _ := fl.proto.Protocol(); p != r.needs {
+			return false
+		}
+	}
 	if r.literal == "" || st.found {
 		return true
 	}

@@ -12,6 +12,7 @@ func facts() Facts {
 		Src: netip.MustParseAddrPort("198.51.100.7:40000"), Dst: netip.MustParseAddrPort("203.0.113.5:80"),
 		Decoy: "web", Stream: []byte("GET /\xff\xfd () { :; }\r\n"), Last: []byte("\x01\x02\x03\x04"),
 		Answered: []byte("220 hi"), Packets: 2, Bytes: 20, Turns: 1, Age: 3 * time.Second, Idle: time.Second,
+		SYN: SYN{TTL: 64, Window: 64240, MSS: 1460, IPID: 54321, Seq: 7, Options: SYNOptions(true, true, true, true)},
 	}
 }
 
@@ -47,7 +48,7 @@ func TestFactsAndFunctions(t *testing.T) {
 		`bytes > 10 && turns == 1`:                      true,
 		`age > duration("2s")`:                          true,
 		`idle > duration("2s")`:                         false,
-		`proto == ""`:                                   true,
+		`proto == "http"`:                               true,
 		`byte(last, 0) == 1`:                            true,
 		`u16(last, 1) == 0x0203`:                        true,
 		`u32(last, 0) == 0x01020304`:                    true,
@@ -75,7 +76,6 @@ func TestMistakesTellWhereAndWhat(t *testing.T) {
 		`strem contains "x"`:       "did you mean stream?",
 		`stream contains`:          "unexpected token",
 		`dport + 1`:                "bool",
-		`http.uri == "/"`:          "not yet supported",
 		`seen(src, "24h")`:         "not yet supported",
 		`stream matches "("`:       "missing closing )",
 		`stream matches decoy`:     "literal",

@@ -14,6 +14,7 @@ import (
 
 	"sleight/internal/spelling"
 	"sleight/rules/pattern"
+	"sleight/rules/proto"
 )
 
 // allowed are expr's own functions that a condition may use: no clock, and
@@ -31,11 +32,34 @@ type survey struct {
 	lets     []string
 	patterns map[ast.Node]bool // literals that are regular expressions
 	ranges   map[ast.Node]bool // ranges on the right of in
+	bases    map[ast.Node]bool // what stands before a dot
+	headers  map[ast.Node]bool // the http.header of a call
+	root     *ast.Node
+}
+
+func newSurvey() *survey {
+	return &survey{
+		patterns: map[ast.Node]bool{}, ranges: map[ast.Node]bool{},
+		bases: map[ast.Node]bool{}, headers: map[ast.Node]bool{},
+	}
+}
+
+// uses says what a condition reads.
+type uses struct {
+	fields bool // of protocols, or proto
+	bytes  bool // stream, last or answered
 }
 
 // Visit is ast.Visitor's.
 func (s *survey) Visit(node *ast.Node) {
+	s.root = node // the last one that is visited
 	switch n := (*node).(type) {
+	case *ast.MemberNode:
+		s.bases[n.Node] = true
+	case *ast.CallNode:
+		if m, ok := isHeaderCall(n); ok {
+			s.headers[m] = true
+		}
 	case *ast.VariableDeclaratorNode:
 		s.lets = append(s.lets, n.Name)
 	case *ast.BinaryNode:
@@ -57,6 +81,7 @@ type visitor struct {
 	timed   bool
 	cost    int // reads of the stream, at most
 	longest int // entries of the longest list that is gone through
+	uses    uses
 	errs    []file.Error
 }
 
@@ -64,13 +89,17 @@ type visitor struct {
 func (v *visitor) Visit(node *ast.Node) {
 	switch n := (*node).(type) {
 	case *ast.IdentifierNode:
-		v.identifier(n)
+		if !v.bases[n] {
+			v.identifier(n)
+		}
+	case *ast.MemberNode:
+		v.member(node, n)
 	case *ast.StringNode:
 		v.text(n)
 	case *ast.BinaryNode:
 		v.binary(node, n)
 	case *ast.CallNode:
-		v.call(n)
+		v.call(node, n)
 	case *ast.BuiltinNode:
 		v.builtin(n)
 	case *ast.MapNode, *ast.SequenceNode, *ast.ChainNode, *ast.NilNode:
@@ -79,13 +108,20 @@ func (v *visitor) Visit(node *ast.Node) {
 }
 
 func (v *visitor) identifier(n *ast.IdentifierNode) {
-	if n.Value == "age" || n.Value == "idle" {
+	switch n.Value {
+	case "age", "idle":
 		v.timed = true
+	case "proto":
+		v.uses.fields = true
+	case "stream", "last", "answered":
+		v.uses.bytes = true
 	}
 	switch name := n.Value; {
 	case slices.Contains(names, name) || slices.Contains(v.lets, name) || strings.HasPrefix(name, "·"):
 	case slices.Contains(later, name):
 		v.fail(n, "%s is not yet supported", name)
+	case proto.Named(name):
+		v.fail(n, "%s is a group of facts: write one of %s.%s", name, name, strings.Join(proto.Names(name), ", "+name+"."))
 	default:
 		if _, ok := builtin.Index[name]; ok {
 			v.fail(n, "%s is not available in rules", name)
@@ -230,7 +266,11 @@ func (f *nested) Visit(node *ast.Node) {
 }
 
 // call checks constant arguments, and gives each chance a die of its own.
-func (v *visitor) call(n *ast.CallNode) {
+func (v *visitor) call(node *ast.Node, n *ast.CallNode) {
+	if _, ok := isHeaderCall(n); ok {
+		v.header(node, n)
+		return
+	}
 	id, ok := n.Callee.(*ast.IdentifierNode)
 	if !ok {
 		v.fail(n, "methods are not available in rules")

@@ -50,6 +50,23 @@ type HalfOpen struct {
 	TSSent   uint32 // newest shown to the client
 	Started  time.Time
 	RTT      time.Duration // SYN-ACK to ACK; 0 if it was sent more than once (Karn)
+	SYN      SYN
+}
+
+// SYN is how the client's SYN looked, as far as nothing else tells.
+type SYN struct {
+	TTL              uint8
+	SACK, TS, Scaled bool // options that it had
+	Wnd              uint16
+	MSS              uint16 // 0: not said
+	ID               uint16 // IPv4 only
+}
+
+func synOf(seg *wire.Segment) SYN {
+	return SYN{
+		TTL: seg.TTL, SACK: seg.Opts.SACKPermitted, TS: seg.Opts.HasTS, Scaled: seg.Opts.HasWndShift,
+		Wnd: seg.Wnd, MSS: seg.Opts.MSS, ID: seg.ID,
+	}
 }
 
 // Table holds the half-open records. Its caller locks it.
@@ -98,6 +115,7 @@ func (t *Table) open(now time.Time, key tcb.Tuple, seg *wire.Segment, p *profile
 		leg: key, irs: seg.Seq, iss: t.iss(now, key), profile: p, tag: tag,
 		n:        p.Negotiate(seg, t.cfg.MTU),
 		tsOffset: t.hash(key, useTS), tsRecent: seg.Opts.TSVal, started: t.since(now),
+		syn: synOf(seg),
 	}
 	h.tsFirst = t.clock(now) + h.tsOffset
 	return h
@@ -154,7 +172,7 @@ func (t *Table) completed(now time.Time, h *record, seg *wire.Segment) HalfOpen 
 	o := HalfOpen{
 		Negotiated: h.n, ISS: h.iss, IRS: h.irs, Profile: h.profile, Tag: h.tag,
 		TSOffset: h.tsOffset, TSRecent: h.tsRecent, TSSent: h.tsSent,
-		Started: t.cfg.Started.Add(h.started),
+		Started: t.cfg.Started.Add(h.started), SYN: h.syn,
 	}
 	// RFC 7323, section 4.3: only what stands at the left edge.
 	if seg.Opts.HasTS && !(h.irs + 1).LessThan(seg.Seq) {

@@ -147,6 +147,7 @@ func TestHandshake(t *testing.T) {
 			},
 			ISS: d.iss, IRS: d.isn, Profile: profile.Linux, Tag: 7,
 			TSOffset: d.half.TSOffset, TSRecent: 510, TSSent: d.tsval, Started: began, RTT: 30 * time.Millisecond,
+			SYN: SYN{SACK: true, TS: true, Scaled: true, Wnd: 512, MSS: 1400},
 		}
 		if diff := cmp.Diff(want, d.half); diff != "" {
 			t.Error(diff)

@@ -31,6 +31,7 @@ type record struct {
 	n        profile.Negotiated
 	retries  uint8
 	copies   uint8 // of the SYN-ACK, up to 2
+	syn      SYN
 	profile  *profile.Profile
 	started  time.Duration
 	sent     time.Duration // the last SYN-ACK

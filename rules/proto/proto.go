@@ -152,6 +152,9 @@ func (f *Flow) begin(at int) {
 	}
 }
 
+// Begin is where the current message begins in the stream.
+func (f *Flow) Begin() int { return f.at }
+
 // Protocol is what the client speaks.
 func (f *Flow) Protocol() (Protocol, Status) { return f.proto, f.known }
 
