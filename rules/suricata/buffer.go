@@ -39,6 +39,8 @@ const (
 	sshProto
 	sshSoftware
 	sshHASSH
+	smtpData
+	fileData   // what of the two the rule's protocol has
 	serverSaid // not the client's
 	numBuffers
 )
@@ -83,6 +85,7 @@ var buffers = [numBuffers]how{
 	sshProto:        {proto: "ssh", field: proto.SSHProto, kept: true},
 	sshSoftware:     {proto: "ssh", field: proto.SSHSoftware, kept: true},
 	sshHASSH:        {proto: "ssh", field: proto.SSHHASSH},
+	smtpData:        {proto: "smtp", field: proto.SMTPData},
 }
 
 var errServer = errors.New("it is what a server says")
@@ -111,7 +114,7 @@ var stickies = map[string]buffer{
 	"http.accept_enc": httpAcceptEnc, "http_accept_enc": httpAcceptEnc,
 	"http.connection": httpConnection, "http_connection": httpConnection,
 	"http.referer": httpReferer, "http_referer": httpReferer,
-	"file.data": httpBody, "file_data": httpBody,
+	"file.data": fileData, "file_data": fileData,
 	"tls.sni": tlsSNI, "tls_sni": tlsSNI,
 	"ja3.hash": tlsJA3, "ja3_hash": tlsJA3, "ja4.hash": tlsJA4,
 	"ssh.proto": sshProto, "ssh_proto": sshProto, "ssh.software": sshSoftware, "ssh_software": sshSoftware,

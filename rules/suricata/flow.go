@@ -52,7 +52,7 @@ type Flow struct {
 	starts []int // where messages begin, in order
 	begun  bool
 
-	message int // the request's number, from 1; 0: none yet
+	message int // where the current message begins, and 1 more; 0: none yet
 	resume  int // candidate at which the next Judge goes on, from 1; 0: all were asked
 	side    side
 	fired   []*Rule
@@ -117,15 +117,17 @@ func (fl *Flow) read(in *Input) {
 	fl.pass(in.Stream[:to], in)
 }
 
-// follow notes that another request has begun.
+// follow notes that another message has begun: a request once its line is whole,
+// since what may stand before it is no part of it.
 func (fl *Flow) follow(stream []byte) {
-	n, st := fl.proto.Int(proto.HTTPRequests)
-	if st != proto.Known || n == fl.message {
+	p, st := fl.proto.Protocol()
+	if st != proto.Known || p == proto.HTTP && fl.proto.Status(proto.HTTPMethod) != proto.Known {
 		return
 	}
-	method, _ := fl.proto.Bytes(stream, proto.HTTPMethod)
-	fl.message, fl.side = n, side{}
-	fl.startAt(offset(stream, method), len(stream))
+	if at := fl.proto.Begin() + 1; at != fl.message {
+		fl.message, fl.side = at, side{}
+		fl.startAt(at-1, len(stream))
+	}
 }
 
 // begin notes candidates that need no text, and where messages begin.
@@ -215,7 +217,9 @@ func (fl *Flow) aside(stream []byte, in *Input) {
 	case st != proto.Known:
 	case p == proto.HTTP:
 		fl.asideURI(stream, in)
-		fl.asideBody(stream, in)
+		fl.asideBody(stream, in, httpBody)
+	case p == proto.SMTP:
+		fl.asideBody(stream, in, smtpData)
 	case !fl.side.hello && (p == proto.TLS || p == proto.SSH):
 		for _, b := range [...]buffer{tlsSNI, tlsJA3, tlsJA4, sshHASSH} {
 			if !fl.set.uses[b] || buffers[b].proto != p.String() {
@@ -242,11 +246,12 @@ func (fl *Flow) asideURI(stream []byte, in *Input) {
 	}
 }
 
-func (fl *Flow) asideBody(stream []byte, in *Input) {
-	if !fl.set.uses[httpBody] {
+// asideBody reads what of a body is not as it stands in the stream.
+func (fl *Flow) asideBody(stream []byte, in *Input, b buffer) {
+	if !fl.set.uses[b] {
 		return
 	}
-	body, st := fl.proto.Bytes(stream, proto.HTTPBody)
+	body, st := b.read(&fl.proto, stream)
 	if st < proto.Partial || fl.side.body >= len(body) || offset(stream, body) >= 0 {
 		return
 	}

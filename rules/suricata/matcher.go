@@ -88,6 +88,12 @@ func (p *parser) finish() error {
 		return fmt.Errorf("more than %d conditions", maxMatchers)
 	}
 	for _, w := range p.chain {
+		if w.in == fileData {
+			w.in = httpBody
+			if r.app == "smtp" {
+				w.in = smtpData
+			}
+		}
 		if app := buffers[w.in].proto; app != "" {
 			if err := p.require(app); err != nil {
 				return err
