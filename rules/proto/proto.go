@@ -158,9 +158,6 @@ func (f *Flow) Begin() int { return f.at }
 // Protocol is what the client speaks.
 func (f *Flow) Protocol() (Protocol, Status) { return f.proto, f.known }
 
-// Begin is where the current message begins in the stream.
-func (f *Flow) Begin() int { return f.at }
-
 // Bytes is a field of the current message: a part of stream, which is what Step was
 // given last, or memory of f's that is valid until the next Step. A field that has
 // nothing to do with the flow's protocol is Absent.
