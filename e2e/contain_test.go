@@ -116,7 +116,7 @@ func wantContained(t *testing.T, b *bed.Bed) {
 	t.Helper()
 	c := atS(t, b)
 	storm(t, b, sources, sIs)
-	wantOnly(t, c, netip.AddrPort{}, netip.AddrPort{})
+	wantOnly(t, c)
 }
 
 // "SIGTERM takes everything back but what keeps backends contained […]; the last
@@ -146,7 +146,7 @@ func TestAfterSIGTERM(t *testing.T) {
 	// The machine forwards D2's packets now, as it did before: they can be seen.
 	c := atS(t, b)
 	n := storm(t, b, sources[:4], sIs)
-	if seen := strangers(t, c, netip.AddrPort{}, netip.AddrPort{}); len(seen) < n {
+	if seen := strangers(t, c); len(seen) < n {
 		t.Errorf("with nothing in their way %d of %d packets came to S: nothing was proved", len(seen), n)
 	}
 }
@@ -181,7 +181,7 @@ func TestAfterAKill(t *testing.T) {
 		wantContained(t, b)
 		c := atS(t, b)
 		inject(t, b.Attacker, netip.MustParseAddr("203.0.113.9"), forge(t, sIs[0], netip.MustParseAddrPort("203.0.113.9:80")))
-		wantOnly(t, c, netip.AddrPort{}, netip.AddrPort{}) // nor does the kernel answer for a decoy
+		wantOnly(t, c) // nor does the kernel answer for a decoy
 		if !again {
 			wantDown(t, b, g, before)
 		}

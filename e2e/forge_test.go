@@ -132,19 +132,23 @@ func atS(t *testing.T, b *bed.Bed) *bed.Capture {
 	return c
 }
 
-// wantOnly ends a capture at S: what came in is of the flow between client and
-// dialled, or the link's own talk. An invalid flow is none at all.
-func wantOnly(t *testing.T, c *bed.Capture, client, dialled netip.AddrPort) {
+// wantOnly ends a capture at S: what came in is of these connections of S's, or the
+// link's own talk.
+func wantOnly(t *testing.T, c *bed.Capture, conns ...net.Conn) {
 	t.Helper()
-	for _, s := range strangers(t, c, client, dialled) {
+	for _, s := range strangers(t, c, conns...) {
 		t.Error(s)
 	}
 }
 
 // strangers ends a capture at S and describes what came in and belongs neither to
-// the flow nor to the link.
-func strangers(t *testing.T, c *bed.Capture, client, dialled netip.AddrPort) (found []string) {
+// the connections nor to the link.
+func strangers(t *testing.T, c *bed.Capture, conns ...net.Conn) (found []string) {
 	t.Helper()
+	known := map[[2]netip.AddrPort]bool{}
+	for _, c := range conns {
+		known[[2]netip.AddrPort{addrPort(c.RemoteAddr()), addrPort(c.LocalAddr())}] = true
+	}
 	if err := c.Stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +167,7 @@ func strangers(t *testing.T, c *bed.Capture, client, dialled netip.AddrPort) (fo
 		if p.Direction != pcap.Inbound || wire.ParseIP(&ip, p.Data) == wire.OK && ip.Src.IsLinkLocalUnicast() || isNeighbour(&ip) {
 			continue
 		}
-		if wire.Parse(&s, p.Data, wire.Offload{}) == wire.OK && s.Src == dialled && s.Dst == client {
+		if wire.Parse(&s, p.Data, wire.Offload{}) == wire.OK && known[[2]netip.AddrPort{s.Src, s.Dst}] {
 			continue
 		}
 		found = append(found, fmt.Sprintf("packet %d came to S: %v > %v, protocol %d: %x", p.Number, ip.Src, ip.Dst, ip.Proto, p.Data[:min(60, len(p.Data))]))
@@ -173,6 +177,8 @@ func strangers(t *testing.T, c *bed.Capture, client, dialled netip.AddrPort) (fo
 	}
 	return found
 }
+
+func addrPort(a net.Addr) netip.AddrPort { return netip.MustParseAddrPort(a.String()) }
 
 // isNeighbour knows neighbour discovery (RFC 4861) by its types.
 func isNeighbour(ip *wire.Packet) bool {
