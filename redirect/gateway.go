@@ -69,10 +69,10 @@ func New(cfg Config, doors []Door, decoy Decoy, seen Observer, now func() time.T
 // Flows is how many flows live now.
 func (g *Gateway) Flows() int { return int(g.live.Load()) }
 
-// Run reads the doors until ctx ends or a door fails. It returns once every
-// goroutine of its own has; the caller closes doors and decoy when ctx ends,
-// which is what wakes them.
-func (g *Gateway) Run(ctx context.Context) error {
+// Run reads the doors until ctx ends or a door fails, and returns once every
+// goroutine of its own has. wake is called once, when the first of the two
+// happens: it has to close the doors and the decoy, which ends their readers.
+func (g *Gateway) Run(ctx context.Context, wake func()) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
@@ -87,6 +87,8 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	run("decoy", g.drain)
 	run("timers", g.keepTime)
+	<-ctx.Done()
+	wake()
 	wg.Wait()
 	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
 		return err

@@ -1,15 +1,31 @@
 package main
 
 import (
+	"fmt"
+	"os"
 	"os/exec"
 	"strconv"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"go.uber.org/goleak"
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"sleight": main})
+	testscript.Main(tight{m}, map[string]func(){"sleight": main})
+}
+
+// tight fails if a test has left a goroutine behind.
+type tight struct{ *testing.M }
+
+// Run is what testscript calls where it is not one of the programs itself.
+func (m tight) Run() int {
+	code := m.M.Run()
+	if err := goleak.Find(); err != nil && code == 0 {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	return code
 }
 
 func TestScripts(t *testing.T) {

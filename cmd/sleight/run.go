@@ -111,28 +111,24 @@ func serve(ctx context.Context, cfg *config.Config, set *rules.Set, doors []*tun
 		return err
 	}
 	g := redirect.New(gc, ports, decoy, reporter{out}, time.Now)
+	if cfg.Debug.PPROF {
+		s, err := serveDebug(cfg.StateDir, func() counts { return countsOf(g, decoy) })
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stopped := make(chan struct{})
-	go closeWhenDone(ctx, doors, decoy, stopped)
 	go summarise(ctx, g, out)
 	announce(out, "started", strings.Join(names, " "))
 	log.Info("started", zap.Strings("doors", names), zap.String("version", version()))
-	err = g.Run(ctx)
+	err = g.Run(ctx, func() { closeAll(doors); decoy.Close() })
 	cancel()
-	<-stopped
 	g.Shutdown(time.Now())
 	reportDrops(g, out)
 	announce(out, "stopped", "")
 	return err
-}
-
-// closeWhenDone wakes the readers: that is how the gateway's loops end.
-func closeWhenDone(ctx context.Context, doors []*tun.Door, decoy redirectDecoy, stopped chan<- struct{}) {
-	<-ctx.Done()
-	closeAll(doors)
-	decoy.Close()
-	close(stopped)
 }
 
 func announce(out *evidence.Writer, state, detail string) {

@@ -25,6 +25,7 @@ type Config struct {
 	Events   string // file; "-": standard output
 	Log      Log
 	StateDir string
+	Debug    Debug
 
 	routeAt []Place // of each of Routes
 }
@@ -135,6 +136,9 @@ type Limits struct {
 
 // Timeouts end what stands still.
 type Timeouts struct{ Handshake, Answering, Established, Closing, Drain time.Duration }
+
+// Debug is for whoever looks into a running gateway.
+type Debug struct{ PPROF bool }
 
 // Log is standard error's.
 type Log struct{ Level, Format string }

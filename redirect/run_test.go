@@ -1,0 +1,56 @@
+package redirect_test
+
+import (
+	"context"
+	"errors"
+	"os"
+	"testing"
+	"time"
+
+	"sleight/redirect"
+	"sleight/redirect/sim"
+	"sleight/stack/wire"
+	"sleight/tun/tuntest"
+)
+
+// quiet is a decoy that never emits anything and wakes its reader when it closes.
+type quiet struct {
+	redirect.Decoy
+	closed chan struct{}
+}
+
+func (q quiet) Next([]byte) (int, wire.Offload, error) {
+	<-q.closed
+	return 0, wire.Offload{}, os.ErrClosed
+}
+
+// Run "returns once every goroutine of its own has": what is left fails TestMain.
+func TestRunEndsWhenItIsAskedToOrADoorFails(t *testing.T) {
+	for why, want := range map[string]error{"asked to": nil, "a door fails": errBroken} {
+		t.Run(why, func(t *testing.T) {
+			a, b := tuntest.NewDoor("a", 2, 4), tuntest.NewDoor("b", 2, 4)
+			q := quiet{closed: make(chan struct{})}
+			doors := []redirect.Door{a, b}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			if want != nil {
+				doors[1] = broken{b}
+			} else {
+				cancel()
+			}
+			g := redirect.New(redirect.Config{}, doors, q, &sim.Events{}, time.Now)
+			woken := 0
+			err := g.Run(ctx, func() { woken++; _, _ = a.Close(), b.Close(); close(q.closed) })
+			if !errors.Is(err, want) || woken != 1 {
+				t.Errorf("%v, woken %d times; want %v", err, woken, want)
+			}
+		})
+	}
+}
+
+var errBroken = errors.New("the device is gone")
+
+// broken is a door that cannot be read.
+type broken struct{ *tuntest.Door }
+
+func (broken) Read(int, []byte) (int, error) { return 0, errBroken }
