@@ -115,6 +115,12 @@ func gatewayConfig(cfg *config.Config, set *rules.Set, doors []string, mtu func(
 	return out, nil
 }
 
+// framers by the key frame; an http decoy needs none.
+var framers = map[string]replay.Framer{
+	"": frame.HTTP{}, "http": frame.HTTP{}, "smtp": frame.Replies{}, "ftp": frame.Replies{},
+	"redis": frame.RESP{}, "mqtt": frame.MQTT{},
+}
+
 func decoyConfig(d *config.Decoy) redirect.DecoyConfig {
 	out := redirect.DecoyConfig{
 		Name: d.Name, Match: match(d.Match), Profile: profile.Linux,
@@ -129,13 +135,13 @@ func decoyConfig(d *config.Decoy) redirect.DecoyConfig {
 	compare := d.Replay.Compare
 	if compare == "auto" {
 		compare = "exact"
-		if d.Service.Type == "http" || d.Replay.Frame == "http" {
+		if d.Service.Type == "http" || d.Replay.Frame != "" {
 			compare = "framed"
 		}
 	}
 	out.Compare = map[string]replay.Mode{"exact": replay.Exact, "framed": replay.Framed, "length": replay.Length, "off": replay.Off}[compare]
 	if out.Compare == replay.Framed {
-		out.Framer = frame.HTTP{}
+		out.Framer = framers[d.Replay.Frame]
 	}
 	for _, e := range d.Replay.Except {
 		out.Except = append(out.Except, regexp.MustCompile(e)) // checked by the configuration

@@ -34,7 +34,7 @@ func (d *decoder) replayKeys(r *Replay) keys {
 		"timeout": d.duration(&r.Timeout, 10*time.Millisecond, time.Minute),
 		"compare": d.oneOf(&r.Compare, "auto", "exact", "framed", "length", "off"),
 		"quiet":   d.duration(&r.Quiet, time.Millisecond, 10*time.Second),
-		"frame":   d.oneOf(&r.Frame, "http"),
+		"frame":   d.oneOf(&r.Frame, "http", "smtp", "ftp", "redis", "mqtt"),
 		"except": {unit: "patterns", read: func(what string, n *yaml.Node) {
 			d.list(n, what, func(c *yaml.Node) {
 				var s string
@@ -86,7 +86,7 @@ func (d *decoder) decoy(v *Decoy, n *yaml.Node) {
 		if value(n, "replay") == n {
 			at = n // the comparison is that of all decoys
 		}
-		d.fail(at, "write frame: http beside it", "compare: framed does not know where this decoy's answers end")
+		d.fail(at, "write frame: http, or another protocol, beside it", "compare: framed does not know where this decoy's answers end")
 	}
 	d.claimed(v.Match, n, "decoy")
 }

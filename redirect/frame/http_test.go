@@ -40,14 +40,3 @@ func TestHTTPAnswers(t *testing.T) {
 		})
 	}
 }
-
-func FuzzHTTPAnswers(f *testing.F) {
-	f.Add([]byte(get), []byte(five))
-	f.Add([]byte(head+get), []byte(chunk))
-	f.Fuzz(func(t *testing.T, asked, b []byte) {
-		n, size := HTTP{}.Answers(asked, b, 100)
-		if size > len(b) || n > 100 || n > 0 && size == 0 {
-			t.Fatalf("%d answers of %d bytes in %d", n, size, len(b))
-		}
-	})
-}
