@@ -354,7 +354,7 @@ func (w *worker) openVerdict(now time.Time, e *entry) {
 func (w *worker) facts(now time.Time, e *entry) rules.Facts {
 	f := rules.Facts{
 		Src: e.client, Dst: e.dialled, Decoy: w.g.cfg.Decoys[e.decoy].Name,
-		Packets: e.packets, Age: now.Sub(e.started), Idle: now.Sub(e.spoke), SYN: e.syn,
+		Packets: e.packets, Now: now, Age: now.Sub(e.started), Idle: now.Sub(e.spoke), SYN: e.syn,
 	}
 	if e.rec != nil {
 		f.Stream = e.rec.Stream()
@@ -382,7 +382,7 @@ func (w *worker) judge(now time.Time, e *entry) {
 		e.judgeAll()
 		return
 	}
-	if e.rules.Exhausted(workPerFlow) && now.Before(e.nextJudge) {
+	if (e.rules.Exhausted(workPerFlow) || e.rules.Unfinished()) && now.Before(e.nextJudge) {
 		return // the bytes wait
 	}
 	f := w.facts(now, e)
@@ -390,6 +390,10 @@ func (w *worker) judge(now time.Time, e *entry) {
 	w.reportLogs(now, e, &v)
 	if v.Action != rules.Wait {
 		w.rule(now, e, v)
+		return
+	}
+	if e.rules.Unfinished() {
+		e.nextJudge = now.Add(lateEvery)
 		return
 	}
 	if len(f.Stream) >= w.g.cfg.Limits.Record {
@@ -413,8 +417,8 @@ func (e *entry) judgeAll() {
 }
 
 func (w *worker) reportLogs(now time.Time, e *entry, v *rules.Verdict) {
-	for _, name := range v.Logged {
-		w.g.seen.Decision(now, e.info(), Decided{Rule: name, Verdict: "log", Offset: v.Offset})
+	for _, l := range v.Logged {
+		w.g.seen.Decision(now, e.info(), Decided{Rule: l.Rule, Verdict: "log", Offset: v.Offset, Alert: l.Alert})
 	}
 }
 
@@ -425,7 +429,7 @@ func (w *worker) rule(now time.Time, e *entry, v rules.Verdict) {
 		return
 	}
 	e.final = true
-	w.g.seen.Decision(now, e.info(), Decided{v.Rule, v.Action.String(), v.Reason, v.Offset})
+	w.g.seen.Decision(now, e.info(), Decided{v.Rule, v.Action.String(), v.Reason, v.Offset, v.Alert})
 	switch v.Action {
 	case rules.Switch:
 		w.hold(now, e)
@@ -449,7 +453,7 @@ func (w *worker) stay(now time.Time, e *entry, v rules.Verdict, reason string) {
 		verdict = v.Action.String()
 	}
 	if !e.final {
-		w.g.seen.Decision(now, e.info(), Decided{v.Rule, verdict, reason, v.Offset})
+		w.g.seen.Decision(now, e.info(), Decided{v.Rule, verdict, reason, v.Offset, v.Alert})
 	}
 	e.final = true
 	e.nextJudge = time.Time{}

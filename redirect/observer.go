@@ -3,6 +3,8 @@ package redirect
 import (
 	"net/netip"
 	"time"
+
+	"sleight/rules"
 )
 
 // FlowInfo names a flow in every report, as the client sees it.
@@ -21,6 +23,7 @@ type Started struct {
 type Decided struct {
 	Rule, Verdict, Reason string
 	Offset                int
+	Alert                 *rules.Alert // of Suricata's; nil: none
 }
 
 // Switched reports how a switch ended.

@@ -12,6 +12,7 @@ import (
 	"github.com/expr-lang/expr/vm"
 
 	"sleight/rules/proto"
+	"sleight/rules/suricata"
 )
 
 // Action is what a rule asks for.
@@ -68,11 +69,13 @@ func in(ps []netip.Prefix, a netip.Addr) bool {
 
 // Rule is one rule as configured.
 type Rule struct {
-	Name    string
-	Match   Match
-	When    string // empty: always
-	Action  Action
-	Backend string
+	Name  string
+	Match Match
+	When  string // empty: always
+	// Suricata: and one of Suricata's rules that it picks has matched. nil: not asked.
+	Suricata *suricata.Selector
+	Action   Action
+	Backend  string
 }
 
 // Facts are what is known of a flow.
@@ -81,6 +84,7 @@ type Facts struct {
 	Decoy                  string
 	Stream, Last, Answered []byte
 	Packets, Bytes, Turns  int
+	Now                    time.Time // when it is asked
 	Age, Idle              time.Duration
 	SYN                    SYN
 }
@@ -117,15 +121,18 @@ type Verdict struct {
 	Action  Action
 	Rule    string
 	Backend string
-	Offset  int      // bytes of the stream that were judged
-	Reason  string   // why, beyond the rule's name
-	Logged  []string // rules that spoke by `log`
+	Offset  int    // bytes of the stream that were judged
+	Reason  string // why, beyond the rule's name
+	Alert   *Alert // of Suricata's, that the rule has picked; nil: none
+	Logged  []Said // rules that spoke by `log`
 }
 
 // Set is a compiled list of rules. A nil set never speaks.
 type Set struct {
 	rules  []compiled
 	client sampler
+	heard  *suricata.Set // nil: no rule picks any
+	counts suricata.Memory
 }
 
 // SetClients gives sample its key and says what one client is: the lengths of
@@ -153,13 +160,16 @@ type Flow struct {
 	work   int      // bytes that evaluations have read
 	Errors int      // evaluations that failed, and counted as false
 	env    *env
-	proto  *proto.Flow // nil: no rule asks for its facts
+	proto  *proto.Flow    // nil: no rule asks for its facts
+	hears  *suricata.Flow // nil: no rule asks for Suricata's
+	alerts []*Alert       // that were raised and are picked
 }
 
 // seen is how far a rule's literal was looked for.
 type seen struct {
-	upTo  int
-	found bool
+	upTo   int
+	found  bool
+	alerts int // that were logged
 }
 
 // Init gives a flow its chance.
@@ -183,6 +193,9 @@ func (s *Set) Start(fl *Flow, f *Facts) {
 	fl.proto = nil
 	if slices.ContainsFunc(fl.fits, func(i uint16) bool { return s.rules[i].uses.fields }) {
 		fl.proto = &proto.Flow{}
+	}
+	if s.heard.Len() > 0 && slices.ContainsFunc(fl.fits, func(i uint16) bool { return s.rules[i].Suricata != nil }) {
+		fl.hears = s.heard.NewFlow()
 	}
 	if len(fl.fits) > 0 {
 		fl.logged, fl.state = make([]bool, len(fl.fits)), make([]seen, len(fl.fits))
@@ -245,14 +258,21 @@ func (f *Facts) until(at int) Facts {
 // pass asks the rules once, or only those that name fields.
 func (fl *Flow) pass(f *Facts, v *Verdict, fields bool) {
 	v.Offset = len(f.Stream)
+	fl.listen(f)
 	for n, i := range fl.fits {
 		r := &fl.set.rules[i]
-		if fl.logged[n] || fields && !r.uses.fields || !fl.holds(r, &fl.state[n], f) {
+		switch {
+		case fl.logged[n]:
 			continue
-		}
-		if r.Action == Log {
+		case r.Suricata != nil:
+			if !fl.alarmed(r, &fl.state[n], f, v) {
+				continue
+			}
+		case fields && !r.uses.fields || !fl.holds(r, &fl.state[n], f):
+			continue
+		case r.Action == Log:
 			fl.logged[n] = true
-			v.Logged = append(v.Logged, r.Name)
+			v.Logged = append(v.Logged, Said{Rule: r.Name})
 			continue
 		}
 		v.Action, v.Rule, v.Backend, v.Reason = r.Action, r.Name, r.Backend, "rule"

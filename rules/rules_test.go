@@ -108,7 +108,7 @@ func TestFirstTrueRuleSpeaksAndLogGoesOn(t *testing.T) {
 	fl.Init(1)
 	s.Start(&fl, &f)
 	v := s.Decide(&fl, &f)
-	if v.Rule != "first" || v.Action != Stay || len(v.Logged) != 1 || v.Logged[0] != "note" {
+	if v.Rule != "first" || v.Action != Stay || len(v.Logged) != 1 || v.Logged[0].Rule != "note" {
 		t.Errorf("%+v", v)
 	}
 	if again := s.Decide(&fl, &f); len(again.Logged) != 0 {

@@ -5,6 +5,7 @@ import (
 
 	"sleight/internal/evidence"
 	"sleight/redirect"
+	"sleight/rules"
 )
 
 // reporter turns what the gateway reports into events.
@@ -24,8 +25,19 @@ func (r reporter) FlowStart(now time.Time, f redirect.FlowInfo, s redirect.Start
 // Decision reports what a rule or a bound has said.
 func (r reporter) Decision(now time.Time, f redirect.FlowInfo, d redirect.Decided) {
 	e := begin(now, f, "decision")
-	e.Decision = &evidence.Decision{Rule: d.Rule, Verdict: d.Verdict, Offset: d.Offset, Reason: d.Reason}
+	e.Decision = &evidence.Decision{Rule: d.Rule, Verdict: d.Verdict, Offset: d.Offset, Reason: d.Reason, Alert: alert(d.Alert)}
 	r.out.Emit(e)
+}
+
+// alert is one of Suricata's rules in EVE's words.
+func alert(a *rules.Alert) *evidence.Alert {
+	if a == nil {
+		return nil
+	}
+	return &evidence.Alert{
+		GID: a.GID, ID: a.SID, Rev: a.Rev, Signature: a.Msg, Category: a.Classtype, Severity: a.Priority,
+		Reference: a.References, File: a.File,
+	}
 }
 
 // Switch reports how a switch ended.

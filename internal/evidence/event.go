@@ -49,6 +49,19 @@ type Decision struct {
 	Verdict string `json:"verdict"`
 	Offset  int    `json:"offset"`
 	Reason  string `json:"reason"`
+	Alert   *Alert `json:"alert,omitempty"`
+}
+
+// Alert is the rule of Suricata's that a rule has picked, in EVE's words.
+type Alert struct {
+	GID       int      `json:"gid"`
+	ID        int      `json:"signature_id"`
+	Rev       int      `json:"rev"`
+	Signature string   `json:"signature"`
+	Category  string   `json:"category"`
+	Severity  int      `json:"severity"`
+	Reference []string `json:"reference,omitempty"`
+	File      string   `json:"file"`
 }
 
 // Switch is how a switch ended. Turn and Offset tell where a mismatch lies, with

@@ -50,7 +50,11 @@ func every() map[string]Event {
 	}
 	add("flow_start", "flow_start", sample, func(e *Event) { e.FlowStart = &FlowStart{Decoy: "web", RTT: 20000} })
 	add("flow_start, bare", "flow_start", flow, func(e *Event) { e.FlowStart = &FlowStart{} })
-	add("decision", "decision", sample, func(e *Event) { e.Decision = &Decision{"shellshock", "switch", 120, "rule"} })
+	add("decision", "decision", sample, func(e *Event) {
+		a := Alert{1, 2034647, 3, "an attempt", "attempted-admin", 1, []string{"cve,2021-44228"}, "et.rules"}
+		e.Decision = &Decision{"shellshock", "switch", 120, "rule", &a}
+	})
+	add("decision, bare", "decision", flow, func(e *Event) { e.Decision = &Decision{Verdict: "stay", Reason: "record"} })
 	add("switch", "switch", sample, func(e *Event) {
 		e.Switch = &Switch{
 			Backend: "web-real", BackendIP: "fd00:2::2", BackendPort: 80, Result: "mismatch",
@@ -95,18 +99,21 @@ func TestTheSchemaDescribesEveryEvent(t *testing.T) {
 func TestNoFieldIsLeftOutOfTheSamples(t *testing.T) {
 	set := map[string]bool{}
 	for _, e := range every() {
-		for name, v := range written(t, e) {
-			set["Event."+name] = true
-			if object, ok := v.(map[string]any); ok {
-				for field := range object {
-					set[name+"."+field] = true
-				}
-			}
-		}
+		note(set, "Event", written(t, e))
 	}
 	for _, name := range fields("Event", reflect.TypeFor[Event]()) {
 		if !set[name] {
 			t.Errorf("no sample sets %s", name)
+		}
+	}
+}
+
+// note notes the fields of an object and of those in it.
+func note(set map[string]bool, of string, v map[string]any) {
+	for name, v := range v {
+		set[of+"."+name] = true
+		if object, ok := v.(map[string]any); ok {
+			note(set, name, object)
 		}
 	}
 }

@@ -88,6 +88,9 @@ func (s *Set) NewFlow() *Flow { return &Flow{set: s} }
 // within the flow. It allocates nothing while no text occurs.
 func (fl *Flow) Judge(in *Input, mem Memory) []*Rule {
 	fl.fired, fl.left = fl.fired[:0], maxCallSteps
+	if fl.begun && !fl.Unfinished() && fl.passed == len(in.Stream) {
+		return nil // nothing new
+	}
 	fl.begin(in)
 	for {
 		if !fl.Unfinished() {
