@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sleight/e2e/bed"
+	"sleight/e2e/servers"
 	"sleight/internal/evidence"
 )
 
@@ -34,6 +35,10 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	_ = os.RemoveAll(dir)
+	if err := servers.RemoveTemplates(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
 	os.Exit(code)
 }
 

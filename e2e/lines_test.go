@@ -1,0 +1,149 @@
+package e2e
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"sleight/e2e/bed"
+	"sleight/e2e/scripted"
+	"sleight/internal/evidence"
+)
+
+// The ports of a lines bed: what is dialled there leads, after a switch, to the real
+// kernel's server, to the scripted host, or to a port where nobody listens.
+const (
+	toKernel   = 7
+	toScripted = 8
+	toNobody   = 9
+)
+
+// scripted4 is where the scripted hosts are: one beside S, one beside D2.
+var (
+	scriptedClient = netip.MustParseAddr("198.51.100.77")
+	scriptedServer = netip.MustParseAddr("10.0.2.9")
+)
+
+// linesConfig has a decoy that repeats lines, and rules that switch at the first
+// "!". What it does not repeat is a line "big", which it answers by bigAnswer.
+func linesConfig() string {
+	echo := strings.Repeat(`{expect: '(?P<w>[^\n]*)\n', send: "${w}\n"}, `, 12)
+	return fmt.Sprintf(`
+version: 1
+tun: {name: sl}
+routes: [203.0.113.0/24, "2001:db8:113::/64"]
+decoys:
+  - name: lines
+    match: {ports: [7, 8, 9]}
+    service: {type: script, turns: [%s]}
+  - name: big
+    match: {ports: [17, 18]}
+    service: {type: script, turns: [{expect: 'big\n', send: %q}]}
+backends:
+  - {name: kernel, addresses: [10.0.2.2, "fd00:2::2"], mode: client, ports: {17: 7, 9: 99}}
+  - {name: scripted, address: 10.0.2.9, mode: client, ports: {18: 8}}
+rules:
+  - {name: to-scripted, when: 'dport in [8, 18] and stream contains "!"', action: switch, backend: scripted}
+  - {name: to-kernel, when: 'stream contains "!"', action: switch, backend: kernel}
+replay: {timeout: 20s}
+`, strings.TrimSuffix(echo, ", "), bigAnswer)
+}
+
+// bigAnswer is 30 KB.
+var bigAnswer = strings.Repeat("thirty thousand bytes of it\r\n", 1034)
+
+// linesBed is a bed with a gateway and scripted hosts.
+type linesBed struct {
+	*testing.T
+	*bed.Bed
+	*gateway
+	s, d2 *scripted.Host
+	ports uint16 // the next port of the scripted client
+}
+
+func newLines(t *testing.T, config string) *linesBed {
+	t.Helper()
+	b := newBed(t, bed.Config{})
+	l := &linesBed{T: t, Bed: b, ports: 20000}
+	l.s = scripted.New(t, scriptedClient, bed.End{Namespace: b.Attacker, Device: bed.AttackerDevice}, bed.End{Namespace: b.Gateway, Device: bed.ClientsDevice})
+	l.d2 = scripted.New(t, scriptedServer, bed.End{Namespace: b.Backends[0], Device: bed.HostDevice}, bed.End{Namespace: b.Gateway, Device: bed.BackendDevice(0)})
+	serveLines(t, b.Backends[0])
+	l.gateway = start(t, b, config)
+	return l
+}
+
+// at runs a subtest on the bed.
+func (l *linesBed) run(name string, f func(t *testing.T)) { l.T.Run(name, f) }
+
+// client is a scripted client of the decoy's port, from a port of its own.
+func (l *linesBed) client(t *testing.T, port uint16) *scripted.End {
+	l.ports++
+	return l.s.Client(t, l.ports, netip.AddrPortFrom(netip.MustParseAddr("203.0.113.7"), port))
+}
+
+// switched is how a client's switch ended.
+func (l *linesBed) switched(t *testing.T, c *scripted.End, result string) {
+	t.Helper()
+	e := l.event(t, "switch", c)
+	if e.Switch.Result != result {
+		t.Errorf("the switch ended %+v, want %s", *e.Switch, result)
+	}
+}
+
+// ended is why a client's flow is gone.
+func (l *linesBed) ended(t *testing.T, c *scripted.End, reason string) {
+	t.Helper()
+	if e := l.event(t, "flow_end", c); e.FlowEnd.Reason != reason {
+		t.Errorf("the flow ended %+v, want %s", *e.FlowEnd, reason)
+	}
+}
+
+// event waits for the first event of a type about a client's flow.
+func (l *linesBed) event(t *testing.T, kind string, c *scripted.End) *evidence.Event {
+	t.Helper()
+	return l.wait(kind, func(e *evidence.Event) bool { return e.SrcPort == c.Local.Port() && e.SrcIP == c.Local.Addr().String() })
+}
+
+// serveLines is the real host's server on port 7: it repeats lines, as the decoy
+// does, but for those with a "!".
+func serveLines(t *testing.T, ns *bed.Namespace) {
+	t.Helper()
+	l, err := ns.Listen("tcp", ":7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	go acceptLines(l)
+}
+
+func acceptLines(l net.Listener) {
+	for {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		go repeatLines(c)
+	}
+}
+
+func repeatLines(c net.Conn) {
+	defer c.Close()
+	r := bufio.NewReader(c)
+	for {
+		line, err := r.ReadString('\n')
+		switch {
+		case err != nil:
+			return
+		case line == "big\n":
+			_, _ = io.WriteString(c, bigAnswer)
+		case strings.Contains(line, "!"):
+			fmt.Fprintf(c, "real: %s", line)
+		default:
+			fmt.Fprint(c, line)
+		}
+	}
+}
