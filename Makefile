@@ -5,12 +5,13 @@ GO       ?= go
 SEEDS    ?= 2000
 FUZZTIME ?= 20s
 
-.PHONY: help build lab test lint unit seeds fuzz e2e e2e-full packages
+.PHONY: help build lab test lint unit seeds fuzz e2e e2e-full packages bench bench-quick bench-packages
 
 help:
 	@echo 'make lab       see a live connection change hands; needs nothing but Go'
 	@echo 'make test      every test, as CI runs them; needs root for Debian packages and namespaces'
 	@echo 'make e2e-full  the same at full size: all seeds, all transfers'
+	@echo 'make bench     Sleight beside the kernel, HAProxy and others, ten minutes; make bench-quick: two'
 	@echo 'make build     bin/sleight'
 	@echo
 	@echo 'The parts of make test, in its order:'
@@ -58,3 +59,16 @@ e2e-full:
 	$(MAKE) seeds SEEDS=100000
 	SLEIGHT_FULL=1 $(GO) test -count=1 -v -timeout 90m ./e2e/...
 	SLEIGHT_OFFLOAD=off $(GO) test -count=1 -timeout 20m ./e2e
+
+# Sleight beside what else carries connections, in one run: docs/benchmarks.md. A peer
+# that is not installed is left out, and the report says so.
+bench: build
+	$(GO) build -o bin/bench ./e2e/bench
+	./bin/bench
+
+bench-quick: build
+	$(GO) build -o bin/bench ./e2e/bench
+	./bin/bench -quick
+
+bench-packages:
+	e2e/bench/packages.sh

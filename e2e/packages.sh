@@ -1,9 +1,10 @@
 #!/bin/sh
 # Installs the Debian packages that the tests with real servers and clients need, without starting
-# any service. Without root it prints the command and fails.
+# any service; or those that its arguments name. Without root it prints the command and fails.
 set -eu
 
 packages='nginx-light openssh-server openssh-client redis-server redis-tools postgresql postgresql-client exim4-daemon-light swaks libio-socket-inet6-perl curl'
+[ $# -eq 0 ] || packages="$*"
 
 missing=''
 for p in $packages; do

@@ -1,0 +1,120 @@
+// Command bench compares Sleight with what else carries connections through a gateway,
+// side by side in one run: see docs/benchmarks.md. `make bench` runs it.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"sleight/e2e/bed"
+	"sleight/e2e/bench/load"
+	"sleight/e2e/bench/subject"
+)
+
+func main() {
+	if err := command(os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// command is the benchmark, or one of the processes that it starts: this program again.
+func command(args []string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	if len(args) > 0 {
+		switch args[0] {
+		case "serve":
+			return serve(args[1])
+		case "client":
+			return load.Client(os.Stdin, os.Stdout)
+		case "pass":
+			return subject.Pass(ctx, args[1])
+		}
+	}
+	o, err := options(args)
+	if err != nil {
+		return err
+	}
+	if err := bed.Enter(); err != nil {
+		return err
+	}
+	return bench(ctx, o)
+}
+
+func serve(addr string) error {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	return load.Serve(l)
+}
+
+// option is what the command line says.
+type option struct {
+	span
+	rounds   int
+	subjects []string // nil: all
+	only     string   // of the measures' names
+	out      string
+	sleight  string
+}
+
+func options(args []string) (o option, err error) {
+	f := flag.NewFlagSet("bench", flag.ContinueOnError)
+	quick := f.Bool("quick", false, "fewer and shorter rounds: about two minutes")
+	rounds := f.Int("rounds", 0, "rounds; 0: as many as the mode has")
+	names := f.String("subjects", "", "subjects, with commas; empty: all")
+	f.StringVar(&o.only, "only", "", "only measures with this in their name (up, down, swallow, rate, echo, first, whole)")
+	f.StringVar(&o.out, "out", "e2e/bench/out", "directory of the results")
+	f.StringVar(&o.sleight, "sleight", "bin/sleight", "the gateway's program")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if f.NArg() > 0 {
+		return o, fmt.Errorf("no argument is wanted: %v", f.Args())
+	}
+	o.rounds, o.span = 5, span{300 * time.Millisecond, 1200 * time.Millisecond}
+	if *quick {
+		o.rounds, o.span = 3, span{100 * time.Millisecond, 400 * time.Millisecond}
+	}
+	if *rounds > 0 {
+		o.rounds = *rounds
+	}
+	if *names != "" {
+		o.subjects = strings.Split(*names, ",")
+	}
+	o.sleight, err = filepath.Abs(o.sleight)
+	return o, err
+}
+
+// bench starts the subjects, measures, and reports.
+func bench(ctx context.Context, o option) (err error) {
+	dir, err := os.MkdirTemp("", "sleight-bench")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	r := newRun(o)
+	defer func() { err = errors.Join(err, r.close()) }()
+	if err := r.start(ctx, subject.Env{Self: self, Sleight: o.sleight, Dir: dir}); err != nil {
+		return err
+	}
+	if err := r.rounds(ctx); err != nil {
+		return err
+	}
+	return r.report()
+}
