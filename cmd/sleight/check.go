@@ -13,9 +13,11 @@ import (
 
 func checkCommand() *cli.Command {
 	return &cli.Command{
-		Name:  "check",
-		Usage: "find every mistake in a configuration; exit 0 if there is none",
-		Flags: []cli.Flag{configFlag(), &cli.BoolFlag{Name: "coverage", Usage: "also point out claimed prefixes that no decoy covers"}},
+		Name:        "check",
+		Usage:       "find every mistake in a configuration; exit 0 if there is none",
+		UsageText:   "sleight check [-c FILE] [--coverage]",
+		Description: checkHelp,
+		Flags:       []cli.Flag{configFlag(), &cli.BoolFlag{Name: "coverage", DisableDefaultText: true, Usage: "also name addresses and ports that no decoy answers for"}},
 		Action: func(c *cli.Context) error {
 			if err := noArgs(c); err != nil {
 				return err

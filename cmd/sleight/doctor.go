@@ -17,11 +17,13 @@ type planLoader func(path string) (host.Plan, error)
 // from working, and the command that mends it.
 func doctorCommand(load planLoader) *cli.Command {
 	return &cli.Command{
-		Name:  "doctor",
-		Usage: "find what on this machine would keep the gateway from working, and what mends it",
+		Name:        "doctor",
+		Usage:       "find what on this machine would keep the gateway from working, and what mends it",
+		UsageText:   "sleight doctor [-c FILE] [--json]",
+		Description: doctorHelp,
 		Flags: []cli.Flag{
 			configFlag(),
-			&cli.BoolFlag{Name: "json", Usage: "print the findings as a JSON list"},
+			&cli.BoolFlag{Name: "json", DisableDefaultText: true, Usage: "print the findings as a JSON list"},
 		},
 		Action: func(c *cli.Context) error { return runDoctor(c, load) },
 	}

@@ -24,11 +24,13 @@ func configFlag() cli.Flag {
 // left.
 func downCommand(load planLoader) *cli.Command {
 	return &cli.Command{
-		Name:  "down",
-		Usage: "take back what a stopped or killed gateway left",
+		Name:        "down",
+		Usage:       "take back what a stopped or killed gateway left",
+		UsageText:   "sleight down [-c FILE | --state-dir DIR]",
+		Description: downHelp,
 		Flags: []cli.Flag{
 			configFlag(),
-			&cli.StringFlag{Name: "state-dir", Usage: "where the undo list is, if not where the configuration says; the configuration is then not read"},
+			&cli.StringFlag{Name: "state-dir", Usage: "the undo list is in `DIR`; the configuration is then not read"},
 		},
 		Action: func(c *cli.Context) error { return runDown(c, load) },
 	}

@@ -14,11 +14,13 @@ import (
 
 func labCommand() *cli.Command {
 	return &cli.Command{
-		Name:  "lab",
-		Usage: "see a live connection change hands, in network namespaces of its own",
+		Name:        "lab",
+		Usage:       "see a live connection change hands, in network namespaces of its own",
+		UsageText:   "sleight lab [-c FILE] [--dir DIR] [--keep] [--shell attacker]",
+		Description: labHelp,
 		Flags: []cli.Flag{
 			&cli.StringFlag{Name: "config", Aliases: []string{"c"}, Usage: "the gateway's configuration `FILE`, in place of the lab's own"},
-			&cli.BoolFlag{Name: "keep", Usage: "leave everything running until Enter or Ctrl-C"},
+			&cli.BoolFlag{Name: "keep", DisableDefaultText: true, Usage: "leave everything running until Enter or Ctrl-C"},
 			&cli.StringFlag{Name: "shell", Usage: "afterwards, open a shell on `MACHINE`: attacker"},
 			&cli.StringFlag{Name: "dir", Usage: "put the run's files into `DIR` (default: a new temporary directory)"},
 		},

@@ -12,19 +12,6 @@ import (
 	"sleight/internal/config"
 )
 
-const description = `Packets for addresses that belong to nobody real are routed into a TUN device.
-Sleight answers them as a decoy, reads what the client says, and, when a rule
-matches, replays the conversation to a real host and joins the live connection
-to it. The client keeps its connection.
-
-  sleight lab                     see it happen, in namespaces of its own
-  sleight check -c FILE           is this configuration right?
-  sleight doctor -c FILE          is this machine ready for it?
-  sleight run -c FILE             the gateway, in the foreground
-  sleight down                    take back what a killed gateway left
-
-Exit codes: 0 done, 1 the check or the run failed, 2 wrong usage.`
-
 func main() {
 	err := newApp().Run(os.Args)
 	if err == nil {
@@ -52,7 +39,8 @@ func newApp() *cli.App {
 	app := &cli.App{
 		Name:            "sleight",
 		Usage:           "move live TCP connections from a decoy to a real host",
-		Description:     description,
+		UsageText:       "sleight COMMAND [OPTION]...",
+		Description:     sleightHelp,
 		HideHelpCommand: true,
 		HideVersion:     true,
 		Commands: []*cli.Command{

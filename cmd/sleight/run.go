@@ -29,9 +29,11 @@ const summaryEvery = time.Minute
 
 func runCommand() *cli.Command {
 	return &cli.Command{
-		Name:  "run",
-		Usage: "run the gateway in the foreground; SIGTERM stops it",
-		Flags: []cli.Flag{configFlag()},
+		Name:        "run",
+		Usage:       "run the gateway in the foreground; SIGTERM stops it",
+		UsageText:   "sleight run [-c FILE]",
+		Description: runHelp,
+		Flags:       []cli.Flag{configFlag()},
 		Action: func(c *cli.Context) error {
 			if err := noArgs(c); err != nil {
 				return err

@@ -10,8 +10,10 @@ import (
 
 func versionCommand() *cli.Command {
 	return &cli.Command{
-		Name:  "version",
-		Usage: "print the version",
+		Name:        "version",
+		Usage:       "print the version",
+		UsageText:   "sleight version",
+		Description: versionHelp,
 		Action: func(c *cli.Context) error {
 			if err := noArgs(c); err != nil {
 				return err

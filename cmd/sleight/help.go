@@ -1,0 +1,127 @@
+package main
+
+// What `sleight --help` and `sleight COMMAND --help` say, for somebody who sees it for
+// the first time: what it does, an example, the files, the exit codes.
+
+const sleightHelp = `Packets for addresses that belong to nobody real are routed into a TUN
+device. Sleight answers them as a decoy, reads what the client says, and,
+when a rule matches, replays the conversation to a real host and joins the
+live connection to it. The client keeps its connection.
+
+Begin here:
+  sleight lab                     see it happen, in namespaces of its own
+  sleight check -c FILE           is this configuration right?
+  sleight doctor -c FILE          is this machine ready for it?
+  sleight run -c FILE             the gateway, in the foreground
+  sleight down                    take back what a killed gateway left
+
+The least that a configuration has:
+  version: 1
+  routes: [203.0.113.0/24]
+  decoys:
+    - {name: web, service: {type: http}}
+
+Files:
+  /etc/sleight/sleight.yaml       the configuration, unless -c names another
+
+sleight COMMAND --help tells more of each.
+
+Exit codes: 0 done, 1 the check or the run failed, 2 wrong usage.`
+
+const runHelp = `Opens the devices, sets up routes (routing.setup: manage), and answers for
+the claimed prefixes. SIGTERM or Ctrl-C stops it: then it takes back what it
+has changed, but for what keeps the backends contained. Needs root. The
+configuration is checked first, and nothing is touched if it has a mistake.
+
+Examples:
+  sudo sleight run -c sleight.yaml
+  sudo sleight run -c sleight.yaml | jq 'select(.event_type == "switch")'
+
+Files:
+  /etc/sleight/sleight.yaml   the configuration, unless -c names another
+  /run/sleight/undo.json      what was changed on this machine (state.dir)
+  standard output             events as JSON lines (events.file)
+  standard error              the log (log.level, log.format)
+
+Exit codes: 0 stopped when asked to, 1 it could not start or has failed,
+2 wrong usage.`
+
+const checkHelp = `Reads a configuration and reports every mistake at once, each in one line:
+  FILE:LINE:COLUMN: what is wrong; what to do
+The machine itself is doctor's: here nothing of it is looked at or changed.
+Needs no root.
+
+Examples:
+  sleight check -c sleight.yaml
+  sleight check -c sleight.yaml --coverage
+
+--coverage also names the addresses and ports of routes for which no decoy
+answers; what is left to default is no mistake, and the exit code stays 0.
+
+Files:
+  /etc/sleight/sleight.yaml   the configuration, unless -c names another;
+                              pages in it may name further files
+
+Exit codes: 0 there is no mistake, 1 there is one, or the file cannot be
+read, 2 wrong usage.`
+
+const labHelp = `Builds an attacker, a gateway and a real host in network namespaces of its
+own, lets a connection change hands, and proves it from captures on both
+sides. Nothing outside these namespaces is touched. Needs no root where the
+kernel lets users make namespaces, and takes about half a minute.
+
+Examples:
+  sleight lab
+  sleight lab --dir lab                 the files of the run into ./lab
+  sleight lab --shell attacker          then attack it yourself, with curl
+  sleight lab --keep -c sleight.yaml    your configuration, left running
+
+Files, in the directory that is printed (about 220 MB):
+  s.pcapng, backend.pcapng   what S and the real host saw
+  ladder.txt, ladder.svg     the switch, segment by segment
+  events.jsonl, gateway.log  what the gateway told
+  real.log                   the real host's own log
+  sleight.yaml               the gateway's configuration, without -c
+
+Exit codes: 0 every check held, 1 one did not, or the lab could not be built,
+2 wrong usage.`
+
+const doctorHelp = `Looks at this machine for what a configuration needs: routes, policy rules,
+forwarding, the backends' devices, packet filters. Each finding is one line,
+and beneath a problem stands the command that mends it. Changes nothing. Run
+it as root, where the packet filters can be read.
+
+Examples:
+  sudo sleight doctor -c sleight.yaml
+  sudo sleight doctor -c sleight.yaml --json | jq '.[] | select(.ok | not)'
+
+Files:
+  /etc/sleight/sleight.yaml   the configuration, unless -c names another
+
+Exit codes: 0 nothing is in the way, 1 something is, or the configuration
+has a mistake, 2 wrong usage.`
+
+const downHelp = `Takes back what a gateway has changed on this machine and did not take back
+itself: all of it after a kill, and after a stop what keeps the backends
+contained. Prints each change. Needs root, and that no gateway is running.
+
+Examples:
+  sudo sleight down
+  sudo sleight down -c sleight.yaml
+  sudo sleight down --state-dir /run/sleight
+
+Files:
+  /run/sleight/undo.json      the list of what was changed (state.dir)
+  /etc/sleight/sleight.yaml   read for state.dir, unless -c names another;
+                              without any, /run/sleight is taken
+
+Exit codes: 0 everything is taken back, or there was nothing, 1 something
+could not be, 2 wrong usage.`
+
+const versionHelp = `Prints the version, or the commit where it was built from a checkout, and the
+version of Go that built it.
+
+Example:
+  sleight version
+
+Exit codes: 0 done, 2 wrong usage.`
