@@ -22,16 +22,20 @@ func checkCommand() *cli.Command {
 			if err := noArgs(c); err != nil {
 				return err
 			}
-			cfg, _, err := load(c.String("config"))
+			l, err := loadRules(c.String("config"))
 			if err != nil {
 				return cli.Exit(err, 1)
 			}
+			cfg := l.cfg
 			if c.Bool("coverage") {
 				for _, gap := range cfg.Gaps() {
 					fmt.Fprintln(c.App.Writer, gap)
 				}
 			}
 			fmt.Fprintf(c.App.Writer, "%s: ok: %d decoys, %d backends, %d rules\n", cfg.File, len(cfg.Decoys), len(cfg.Backends), len(cfg.Rules))
+			if len(cfg.Suricata.Files) > 0 {
+				fmt.Fprintf(c.App.Writer, "%s: of Suricata's rules %d are used, %d skipped: see sleight rules list\n", cfg.File, l.set.Suricata().Len(), len(l.suricata.skipped))
+			}
 			return nil
 		},
 	}
@@ -39,12 +43,29 @@ func checkCommand() *cli.Command {
 
 // load reads a configuration and compiles what it holds, every mistake at once.
 func load(path string) (*config.Config, *rules.Set, error) {
-	var set *rules.Set
-	cfg, err := config.Load(path, checkServices, func(c *config.Config) (mistakes []*config.Error) {
-		set, mistakes = compileRules(c)
+	l, err := loadRules(path)
+	return l.cfg, l.set, err
+}
+
+// loaded is a configuration and its rules.
+type loaded struct {
+	cfg      *config.Config
+	set      *rules.Set
+	suricata suricataRules
+}
+
+func loadRules(path string) (l loaded, err error) {
+	l.cfg, err = config.Load(path, checkServices, func(c *config.Config) (mistakes []*config.Error) {
+		l.set, mistakes = compileRules(c)
+		var unread []*config.Error
+		l.suricata, unread = readSuricata(c)
+		mistakes = append(mistakes, unread...)
+		if unread == nil {
+			mistakes = append(mistakes, l.suricata.use(c, l.set)...)
+		}
 		return mistakes
 	})
-	return cfg, set, err
+	return l, err
 }
 
 // checkServices makes each decoy's service, to see that it can be made. Turns are
@@ -95,7 +116,7 @@ func compileRules(cfg *config.Config) (*rules.Set, []*config.Error) {
 		if err != nil {
 			action = rules.Stay // the configuration's own check has found it
 		}
-		rs[i] = rules.Rule{Name: r.Name, Match: match(r.Match), When: r.When, Action: action, Backend: r.Backend}
+		rs[i] = rules.Rule{Name: r.Name, Match: match(r.Match), When: r.When, Action: action, Backend: r.Backend, Suricata: selector(r.Suricata)}
 	}
 	set, found := rules.Compile(rs)
 	var mistakes []*config.Error

@@ -20,6 +20,7 @@ type Config struct {
 	Default  Default
 	Backends []Backend
 	Rules    []Rule
+	Suricata Suricata
 	Limits   Limits
 	Timeouts Timeouts
 	Events   string // file; "-": standard output
@@ -125,7 +126,9 @@ type Rule struct {
 	When    string
 	Action  string
 	Backend string
-	places  []Place // of each character of When, and of what follows
+	// Suricata: and one of Suricata's rules that it picks has matched. nil: not asked.
+	Suricata *Selector
+	places   []Place // of each character of When, and of what follows
 }
 
 // Limits bound what peers can grow; sizes in bytes.

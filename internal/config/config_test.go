@@ -171,7 +171,6 @@ func TestWhatIsReservedIsNotYetSupported(t *testing.T) {
 		base + "metrics: {listen: \"127.0.0.1:2112\"}\n",
 		base + "user: sleight\n",
 		base + "lists: {}\n",
-		base + "suricata: {files: []}\n",
 		rule("action: stay, on: data"), rule("action: stay, tag: t"),
 		rule("action: stay, once_per: 1h"), rule("action: stay, prepare: b"),
 	} {

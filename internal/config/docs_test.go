@@ -146,6 +146,9 @@ func TestEveryExampleOfTheManualIsRight(t *testing.T) {
 func inFile(t *testing.T, path, example string) string {
 	t.Helper()
 	file := object(t, base)
+	if strings.HasPrefix(path, "rules[].suricata") {
+		file["suricata"] = map[string]any{"files": []any{"a.rules"}}
+	}
 	switch {
 	case strings.HasPrefix(path, "match."):
 		path = "decoys[]." + path

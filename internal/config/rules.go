@@ -9,7 +9,9 @@ func (d *decoder) ruleKeys(r *Rule) keys {
 		"when":    {unit: "expression", read: func(what string, n *yaml.Node) { d.when(r, what, n) }},
 		"action":  d.oneOf(&r.Action, "switch", "stay", "drop", "reset", "log"),
 		"backend": d.word(&r.Backend),
-		"on":      d.later(), "tag": d.later(), "once_per": d.later(), "prepare": d.later(),
+
+		"suricata": d.selector(r),
+		"on":       d.later(), "tag": d.later(), "once_per": d.later(), "prepare": d.later(),
 	}
 }
 
@@ -69,6 +71,9 @@ func (d *decoder) rule(c *Config, r *Rule, n *yaml.Node) {
 	known := false
 	for _, b := range c.Backends {
 		known = known || b.Name == r.Backend
+	}
+	if r.Suricata != nil && len(c.Suricata.Files) == 0 {
+		d.fail(value(n, "suricata"), "name them in suricata.files", "there are no files with Suricata's rules")
 	}
 	switch {
 	case value(n, "action") == n:

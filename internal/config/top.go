@@ -41,8 +41,9 @@ func (d *decoder) keys(c *Config, p *parts) keys {
 		"metrics":  d.mapping(func() keys { return keys{"listen": d.unset()} }),
 		"state":    d.mapping(func() keys { return keys{"dir": d.stateDir(&c.StateDir)} }),
 		"user":     d.unset(),
-		"lists":    d.later(), "suricata": d.later(),
-		"debug": d.mapping(func() keys { return keys{"pprof": d.boolean(&c.Debug.PPROF)} }),
+		"suricata": d.mapping(func() keys { return d.suricataKeys(&c.Suricata) }),
+		"lists":    d.later(),
+		"debug":    d.mapping(func() keys { return keys{"pprof": d.boolean(&c.Debug.PPROF)} }),
 	}
 }
 
