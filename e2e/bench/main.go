@@ -37,6 +37,8 @@ func command(args []string) error {
 			return serve(args[1])
 		case "client":
 			return load.Client(os.Stdin, os.Stdout)
+		case "crowd":
+			return crowded(args[1:])
 		case "pass":
 			return subject.Pass(ctx, args[1])
 		}
@@ -62,6 +64,7 @@ func serve(addr string) error {
 // option is what the command line says.
 type option struct {
 	span
+	crowds   crowds
 	rounds   int
 	subjects []string // nil: all
 	only     string   // of the measures' names
@@ -74,7 +77,7 @@ func options(args []string) (o option, err error) {
 	quick := f.Bool("quick", false, "fewer and shorter rounds: about two minutes")
 	rounds := f.Int("rounds", 0, "rounds; 0: as many as the mode has")
 	names := f.String("subjects", "", "subjects, with commas; empty: all")
-	f.StringVar(&o.only, "only", "", "only measures with this in their name (up, down, swallow, rate, echo, first, whole)")
+	f.StringVar(&o.only, "only", "", "only measures with this in their name (crowd, up, down, swallow, rate, echo, first, whole)")
 	f.StringVar(&o.out, "out", "e2e/bench/out", "directory of the results")
 	f.StringVar(&o.sleight, "sleight", "bin/sleight", "the gateway's program")
 	if err := f.Parse(args); err != nil {
@@ -84,8 +87,10 @@ func options(args []string) (o option, err error) {
 		return o, fmt.Errorf("no argument is wanted: %v", f.Args())
 	}
 	o.rounds, o.span = 5, span{300 * time.Millisecond, 1200 * time.Millisecond}
+	o.crowds = crowds{spliced: []int{10_000, 100_000, 1_000_000}, answering: []int{10_000, 100_000}}
 	if *quick {
 		o.rounds, o.span = 3, span{100 * time.Millisecond, 400 * time.Millisecond}
+		o.crowds = crowds{spliced: []int{10_000, 100_000}, answering: []int{10_000}}
 	}
 	if *rounds > 0 {
 		o.rounds = *rounds
@@ -116,5 +121,11 @@ func bench(ctx context.Context, o option) (err error) {
 	if err := r.rounds(ctx); err != nil {
 		return err
 	}
+	if o.only == "" || o.only == "crowd" {
+		if err := r.crowds(ctx); err != nil {
+			return err
+		}
+	}
+	progress("")
 	return r.report()
 }

@@ -84,7 +84,6 @@ func (r *run) rounds(ctx context.Context) error {
 			}
 		}
 	}
-	progress("")
 	return nil
 }
 

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+
+	"sleight/e2e/bench/crowd"
+	"sleight/e2e/bench/report"
+	"sleight/e2e/bench/subject"
+)
+
+// crowds are the numbers of flows whose memory is measured, each in a process of its own.
+type crowds struct{ spliced, answering []int }
+
+const (
+	splicedMemory   = "resident memory of a spliced flow"
+	splicedHeap     = "live heap of a spliced flow"
+	answeringMemory = "resident memory of an answering idle flow"
+	answeringHeap   = "live heap of an answering idle flow"
+)
+
+// crowds measures the memory of flows.
+func (r *run) crowds(ctx context.Context) error {
+	for _, kind := range []struct {
+		what           string
+		flows          []int
+		resident, heap string
+	}{
+		{"spliced", r.option.crowds.spliced, splicedMemory, splicedHeap},
+		{"answering", r.option.crowds.answering, answeringMemory, answeringHeap},
+	} {
+		for _, n := range kind.flows {
+			progress("%d %s flows", n, kind.what)
+			f, err := r.crowd(ctx, kind.what, n)
+			if err != nil {
+				return fmt.Errorf("%d %s flows: %w", n, kind.what, err)
+			}
+			k := report.Key{Figure: kind.resident, Subject: subject.Sleight, Streams: n}
+			r.book.Add(report.Sample{Key: k, Value: f.Resident, Unit: "B"})
+			k.Figure = kind.heap
+			r.book.Add(report.Sample{Key: k, Value: f.Heap, Unit: "B"})
+		}
+	}
+	return nil
+}
+
+// crowd runs this program as a gateway with many flows.
+func (r *run) crowd(ctx context.Context, what string, n int) (f crowd.Figure, err error) {
+	c := exec.CommandContext(ctx, r.env.Self, "crowd", what, strconv.Itoa(n))
+	c.Stderr = os.Stderr
+	out, err := c.Output()
+	if err != nil {
+		return f, err
+	}
+	return f, json.Unmarshal(out, &f)
+}
+
+// crowded is that program.
+func crowded(args []string) error {
+	n, err := strconv.Atoi(args[1])
+	if err != nil {
+		return err
+	}
+	f, err := crowd.Measure(n, args[0] == "spliced")
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(f)
+}
