@@ -3,7 +3,10 @@ package e2e
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -97,7 +100,7 @@ func TestCurlAndNginx(t *testing.T) {
 		web := servers.StartNginx(c.T, c.b.Backends[0], servers.NginxOptions{Big: size(100 << 20)})
 		g := start(c.T, c.b, c.config(
 			`{name: web, service: {type: http, server: nginx/1.22.1, pages: [{path: /, body: "nothing here"}]}}`,
-			`{name: shellshock, when: 'stream contains "() {"', action: switch, backend: real}`))
+			`{name: shellshock, when: 'http.user_agent contains "() {"', action: switch, backend: real}`))
 		if out := servers.Run(c.T, c.b.Attacker, "curl", servers.CurlArgs(servers.URL(c.at(80), "/"))...); out != "nothing here" {
 			c.Fatalf("the decoy said %q", out)
 		}
@@ -149,9 +152,13 @@ func TestOpenSSH(t *testing.T) {
 	matrix(t, func(c cell) {
 		sshd := servers.StartSSHD(c.T, c.b.Backends[0], 22)
 		said := strings.TrimSpace(banner(c.T, c.b.Gateway, "10.0.2.2:22"))
+		when := `ssh.software startsWith "OpenSSH_"`
+		if c.mode == "nat" { // the latest switch point of docs/protocols.md
+			when = `ssh.hassh matches "^[0-9a-f]{32}$"`
+		}
 		g := start(c.T, c.b, c.config(
 			fmt.Sprintf(`{name: ssh, service: {type: banner, banner: "%s\r\n"}}`, said),
-			`{name: client, when: 'stream startsWith "SSH-2.0-OpenSSH"', action: switch, backend: real}`))
+			fmt.Sprintf(`{name: client, when: '%s', action: switch, backend: real}`, when)))
 		if out := servers.Run(c.T, c.b.Attacker, "ssh", sshd.SSHArgs(c.at(22), "echo", "hello from $((6*7))")...); out != "hello from 42\n" {
 			c.Errorf("ssh printed %q", out)
 		}
@@ -207,11 +214,11 @@ func TestSMTP(t *testing.T) {
 	matrix(t, func(c cell) {
 		mail := servers.StartSMTP(c.T, c.b.Backends[0], 25)
 		g := start(c.T, c.b, c.config(
-			`{name: smtp, replay: {compare: "off", quiet: 200ms, timeout: 10s}, service: {type: script, turns: [
+			`{name: smtp, replay: {compare: framed, frame: smtp, timeout: 10s}, service: {type: script, turns: [
 			   {send: "220 mail.example.net ESMTP\r\n"},
 			   {expect: '(?i)EHLO [^\n]*\n', send: "250-mail.example.net\r\n250 HELP\r\n"},
 			   {expect: '(?i)MAIL FROM:[^\n]*\n', send: "250 OK\r\n"}]}}`,
-			`{name: rcpt, when: 'stream contains "RCPT TO:"', action: switch, backend: real}`))
+			`{name: rcpt, when: 'smtp.to == "<bob@example.net>" and smtp.from contains "alice"', action: switch, backend: real}`))
 		out, err := servers.TryRun(c.T, c.b.Attacker, "swaks", servers.SwaksArgs(c.at(25))...)
 		if err != nil || !strings.Contains(out, "220 mail.example.net ESMTP") {
 			c.Errorf("swaks: %v\n%s", err, out)
@@ -221,6 +228,30 @@ func TestSMTP(t *testing.T) {
 		g.wantSwitches(1, "ok")
 	})
 }
+
+// A silent decoy, decided by the name in the ClientHello.
+func TestTLSByName(t *testing.T) {
+	c := cell{t, newBed(t, bed.Config{}), "client", netip.MustParseAddr("203.0.113.7"), false}
+	web := httptest.NewUnstartedServer(http.NotFoundHandler()) // for its certificate
+	web.StartTLS()
+	defer web.Close()
+	l, err := c.b.Backends[0].Listen("tcp", "10.0.2.2:443")
+	if err != nil {
+		t.Fatal(err)
+	}
+	real := &http.Server{Handler: http.HandlerFunc(greet)}
+	go serveOn(real, tls.NewListener(l, &tls.Config{Certificates: web.TLS.Certificates}))
+	t.Cleanup(func() { _ = real.Close() })
+	g := start(t, c.b, c.config(`{name: tls, service: {type: silent}}`,
+		`{name: name, when: 'tls.sni == "shop.example.org" and tls.ja4 startsWith "t13d"', action: switch, backend: real}`))
+	out := servers.Run(t, c.b.Attacker, "curl", servers.CurlArgs("-k", "--connect-to", "::203.0.113.7:443", "https://shop.example.org/")...)
+	if out != "hello, shop.example.org" {
+		t.Errorf("curl printed %q", out)
+	}
+	g.wantSwitches(1, "ok")
+}
+
+func greet(w http.ResponseWriter, r *http.Request) { fmt.Fprintf(w, "hello, %s", r.TLS.ServerName) }
 
 // The decoy is a second real server, reached by an ordinary socket.
 func TestForwardToASecondRealServer(t *testing.T) {
