@@ -42,29 +42,37 @@ func (m *Machine) framed(decoy, peer []byte) (size int, ok bool) {
 	return size, n >= want
 }
 
-// blanked compares with the patterns of Except taken out of both. A pattern may
-// still be growing at the end of what has come, so a difference is final only
-// once the peer has said as much as the decoy.
+// blanked compares with the patterns of Except taken out of both. At the end of
+// what has come a pattern may still be growing, however the peer's segments are
+// cut: a difference is final, and a match that touches the end is whole, only once
+// the peer is silent. A difference also waits until the peer has said as much as
+// the decoy.
 func (m *Machine) blanked(decoy, peer []byte) (size int, ok bool) {
-	want, _ := blank(m.cfg.Except, decoy)
-	got, ends := blank(m.cfg.Except, peer)
+	want, wantGone := blank(m.cfg.Except, decoy)
+	got, gone := blank(m.cfg.Except, peer)
+	final := m.silent || m.in.fin
 	n := min(len(want), len(got))
 	if i := firstDifference(want[:n], got[:n]); i < n {
-		if len(peer) >= len(decoy) {
+		if final && len(peer) >= len(decoy) {
 			m.differ(i, want, got)
 		}
 		return 0, false
 	}
-	if len(got) < len(want) || len(want) == 0 && len(peer) < len(decoy) {
+	if len(got) < len(want) || len(peer) == 0 {
 		return 0, false
 	}
-	return ends(len(want)), true
+	size = ends(gone, len(want))
+	matched := size > 0 && gone[size-1]
+	if len(decoy) > 0 && wantGone[len(decoy)-1] {
+		return size, final || matched && size < len(peer)
+	}
+	return size, final || !matched || size < len(peer)
 }
 
-// blank takes every match of the patterns out of b. ends maps a length of what
-// is left back to a length of b, matches that follow it directly included.
-func blank(patterns []*regexp.Regexp, b []byte) (left []byte, ends func(int) int) {
-	gone := make([]bool, len(b))
+// blank takes every match of the patterns out of b; gone says of each byte whether
+// it was in one.
+func blank(patterns []*regexp.Regexp, b []byte) (left []byte, gone []bool) {
+	gone = make([]bool, len(b))
 	text, byteAt := latin1(b)
 	for _, re := range patterns {
 		for _, at := range re.FindAllStringIndex(text, -1) {
@@ -78,17 +86,22 @@ func blank(patterns []*regexp.Regexp, b []byte) (left []byte, ends func(int) int
 			left = append(left, c)
 		}
 	}
-	return left, func(n int) int {
-		for i := range b {
-			if !gone[i] {
-				if n == 0 {
-					return i
-				}
-				n--
-			}
+	return left, gone
+}
+
+// ends maps a length n of what is left back to a length of the whole, matches that
+// follow it directly included.
+func ends(gone []bool, n int) int {
+	for i, g := range gone {
+		if g {
+			continue
 		}
-		return len(b)
+		if n == 0 {
+			return i
+		}
+		n--
 	}
+	return len(gone)
 }
 
 // latin1 makes each byte a rune, so that \xff in a pattern is the byte. byteAt maps

@@ -93,7 +93,7 @@ type Config struct {
 	Mode      Mode
 	Except    []*regexp.Regexp
 	Framer    Framer
-	Quiet     time.Duration // of Off
+	Quiet     time.Duration // of Off, and where Except may still match more
 	Room      int           // S's edge − cut, in bytes: what may come beyond the swallowed
 	Guess     int           // room for answers whose length nobody knows, in bytes
 	Timeout   time.Duration // of the whole replay; 0: none
@@ -120,6 +120,7 @@ type Machine struct {
 	synDue   time.Time
 	synRTO   time.Duration
 	quietAt  time.Time
+	silent   bool // the peer has been quiet for long enough: judge for good
 
 	turn     int
 	in       inbox
@@ -199,7 +200,7 @@ func (m *Machine) Advance(now time.Time) {
 	}
 	if !m.quietAt.IsZero() && !now.Before(m.quietAt) {
 		m.quietAt = time.Time{}
-		m.answered(now, len(m.in.bytes))
+		m.quieted(now)
 	}
 	if fire, probe := m.send.Timeout(now, m.Leg.SndEdge); fire {
 		m.pump(now, probe)

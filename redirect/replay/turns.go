@@ -43,11 +43,11 @@ func (m *Machine) hear(now time.Time, seg *wire.Segment) {
 	if seg.Len() > 0 {
 		m.in.add(seg.Seq, seg.Payload, seg.Flags.Has(wire.FIN))
 	}
+	before := l.SndNxt
 	m.judge(now)
 	if m.state == Failed {
 		return
 	}
-	before := l.SndNxt
 	m.pump(now, false)
 	if seg.Len() > 0 && l.SndNxt == before {
 		m.ack()
@@ -84,11 +84,25 @@ func (m *Machine) judge(now time.Time) {
 		m.answered(now, m.compared+size)
 	case m.in.fin:
 		m.fail(Reset) // its answer will never be whole
-	case m.cfg.Mode == Off && len(got) > 0:
+	case m.listens() && len(got) > 0 && !m.silent:
 		// The decoy has answered this turn, so the peer's silence counts from
 		// its first byte on: a host that is slow to begin is not quiet.
 		m.quietAt = now.Add(m.cfg.Quiet)
 	}
+}
+
+// listens reports whether the peer's silence says something.
+func (m *Machine) listens() bool { return m.cfg.Mode == Off || len(m.cfg.Except) > 0 }
+
+// quieted judges what the peer has said before it fell silent.
+func (m *Machine) quieted(now time.Time) {
+	if m.cfg.Mode == Off {
+		m.answered(now, len(m.in.bytes))
+		return
+	}
+	m.silent = true
+	m.judge(now)
+	m.silent = false
 }
 
 // answered closes a turn: the inbox up to end was its answer.
@@ -127,10 +141,10 @@ func (m *Machine) pump(now time.Time, probe bool) {
 		if fin {
 			seg.Flags |= wire.FIN
 		}
-		if len(payload) > 0 && seq.Add(tcb.Size(len(payload))) == m.send.End() {
+		seg.Payload = payload
+		if len(payload) > 0 && seg.End() == m.send.End() {
 			seg.Flags |= wire.PSH
 		}
-		seg.Payload = payload
 		m.stamp(seg)
 	}
 }
