@@ -208,3 +208,10 @@ func TestKeepAliveConnectionIsSwitched(t *testing.T) {
 		}
 	})
 }
+
+// dialed is dial with a reader of what comes.
+func dialed(t *testing.T, b *bed.Bed, addr string) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	c := dial(t, b, addr)
+	return c, bufio.NewReader(c)
+}
