@@ -191,3 +191,13 @@ func buildArgs() []string {
 	}
 	return []string{"build", "-race"}
 }
+
+// until waits for something that no event tells of.
+func (g *gateway) until(what string, holds func() bool) {
+	g.Helper()
+	for late := time.Now().Add(patience); !holds(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(late) {
+			g.Fatalf("waited in vain until %s\n%s", what, g.logged())
+		}
+	}
+}

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -31,7 +33,7 @@ func (m tight) Run() int {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:  "testdata/script",
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status, "refused": refused},
 	})
 }
 
@@ -49,6 +51,37 @@ func status(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	if got != want {
 		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// refused gives every YAML file of the script to check and to run, and wants of both
+// the one line that stands at the end of the file as a comment.
+func refused(ts *testscript.TestScript, _ bool, _ []string) {
+	files, err := filepath.Glob(ts.MkAbs("*.yaml"))
+	ts.Check(err)
+	if len(files) == 0 {
+		ts.Fatalf("there is no YAML file")
+	}
+	for _, f := range files {
+		name := filepath.Base(f)
+		text := strings.TrimSpace(ts.ReadFile(name))
+		_, want, ok := strings.Cut(text[strings.LastIndex(text, "\n")+1:], "#")
+		if !ok {
+			ts.Fatalf("%s does not say what is wanted", name)
+		}
+		for _, command := range []string{"check", "run"} {
+			err := ts.Exec("sleight", command, "-c", name)
+			var exit *exec.ExitError
+			if !asExit(err, &exit) || exit.ExitCode() != 1 {
+				ts.Fatalf("%s %s: %v, want exit code 1", command, name, err)
+			}
+			if got := ts.ReadFile("stderr"); got != name+want+"\n" {
+				ts.Fatalf("%s %s:\n got %swant %s", command, name, got, name+want)
+			}
+			if out := ts.ReadFile("stdout"); out != "" {
+				ts.Fatalf("%s %s: standard output has %q", command, name, out)
+			}
+		}
 	}
 }
 

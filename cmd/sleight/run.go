@@ -59,6 +59,11 @@ func runGateway(ctx context.Context, cfg *config.Config, set *rules.Set) (err er
 		return err
 	}
 	defer func() { _ = log.Sync() }()
+	hangups, ignore := catchHangups()
+	defer ignore()
+	watched, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go notYetReloaded(watched, hangups, log)
 	sink, err := openSink(cfg.Events)
 	if err != nil {
 		return err

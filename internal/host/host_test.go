@@ -372,6 +372,10 @@ func TestMistakesSayWhatToDo(t *testing.T) {
 			func(b *bed, p *Plan) { p.Claimed = append(p.Claimed, netip.MustParsePrefix("192.0.2.0/24")) },
 			"192.0.2.0/24 has a route through cl0 already",
 		},
+		"an address of the machine that is claimed": {
+			func(b *bed, p *Plan) { p.Claimed = append(p.Claimed, netip.MustParsePrefix("fd00:1::1/128")) },
+			"fd00:1::1/128 is an address of this machine, and its kernel answers there, not the gateway: claim another, or remove it: ip addr del fd00:1::1/64 dev cl0",
+		},
 		"no state directory": {func(b *bed, p *Plan) { p.StateDir = "" }, "state.dir is empty"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -201,9 +201,36 @@ func (p Plan) overshadowed(k *kernel) error {
 					errs = append(errs, p.overshadows(k, prefix, r))
 				}
 			}
+			errs = append(errs, ownAddress(k, f, prefix))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// ownAddress refuses to claim nothing but an address of this machine: there the
+// kernel answers, before any rule of ours. Of a larger prefix the rest works, and
+// doctor tells of it.
+func ownAddress(k *kernel, family int, prefix netip.Prefix) error {
+	if !prefix.IsSingleIP() {
+		return nil
+	}
+	addrs, err := k.AddrList(nil, family)
+	if err != nil {
+		return fmt.Errorf("list addresses: %w", err)
+	}
+	for _, a := range addrs {
+		if prefixOf(a.IPNet, family).Addr() == prefix.Addr() {
+			return fmt.Errorf("%s is an address of this machine, and its kernel answers there, not the gateway: claim another, or remove it: ip addr del %s dev %s", prefix, a.IPNet, linkName(k, a.LinkIndex))
+		}
+	}
+	return nil
+}
+
+func linkName(k *kernel, index int) string {
+	if l, err := k.LinkByIndex(index); err == nil {
+		return l.Attrs().Name
+	}
+	return "DEVICE"
 }
 
 func (p Plan) overshadows(k *kernel, prefix netip.Prefix, r netlink.Route) error {
