@@ -52,9 +52,9 @@ func (w *worker) client(now time.Time, e *entry, seg *wire.Segment) (again bool)
 }
 
 // passes reports whether nothing of the client's needs the gateway any more:
-// the verdict is to stay, and the decoy has taken all that was recorded.
+// the verdict is to stay, and the decoy was given all that was recorded.
 func (e *entry) passes() bool {
-	return e.final && !e.held && e.rec == nil && e.dec != nil && e.dec.open == nil && e.dec.own.Empty()
+	return e.final && !e.held && e.rec == nil && e.dec != nil && e.dec.open == nil
 }
 
 // converse takes a segment while the rules read along.

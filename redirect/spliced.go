@@ -56,7 +56,15 @@ func (w *worker) heardClient(now time.Time, e *entry, l *leg, seg *wire.Segment)
 // announced. It reports whether something is left to pass on.
 func (w *worker) mind(now time.Time, e *entry, l *leg, seg *wire.Segment) bool {
 	own := &l.own
-	if !own.Empty() && seg.Seq.LessThan(own.End()) && seg.Len() > 0 {
+	switch below := tcb.Diff(own.Start(), seg.Seq); {
+	case own.Empty() || seg.Len() == 0 || !seg.Seq.LessThan(own.End()):
+	case below > 0:
+		// What lies below was passed on before, and S has found it lost.
+		if below < len(seg.Payload) {
+			seg.TrimBack(below)
+		}
+		return true
+	default:
 		w.repeatKept(now, e, l, seg)
 		over := min(tcb.Diff(own.End(), seg.Seq), len(seg.Payload))
 		seg.TrimFront(over)

@@ -114,3 +114,21 @@ func TestTheSameAnswerCutDifferently(t *testing.T) {
 		t.Run(fmt.Sprintf("%d against %d, MSS %d", v.decoy, v.backend, v.mss), s.must)
 	}
 }
+
+// S uploads to the decoy after its verdict, over a wire that loses: what S sends
+// again below bytes that wait for the decoy's window reaches the decoy, and so
+// does what follows while they wait.
+func TestALongUploadToTheDecoyOverALossyWire(t *testing.T) {
+	for seed := range uint64(20) {
+		s := plain()
+		s.Seed, s.Lossless = seed, false
+		for _, h := range []*HostConfig{&s.client, &s.decoy, &s.backend} {
+			h.Strict, h.SACK, h.WndShift = false, seed%2 == 0, 7
+		}
+		s.decoy.Buffer = 30_000
+		s.fault[0] = Fault{Lose: .03, Reorder: .03, Delay: 2 * time.Millisecond}
+		s.config = func(c *redirect.Config) { c.Limits.Record = 4 << 10 }
+		s.lines(false, "hello", strings.Repeat("x", 100_000), "end")
+		t.Run(fmt.Sprint(seed), s.must)
+	}
+}
