@@ -28,8 +28,8 @@ var (
 	scriptedServer = netip.MustParseAddr("10.0.2.9")
 )
 
-// linesConfig has a decoy that repeats lines, and rules that switch at the first
-// "!". What it does not repeat is a line "big", which it answers by bigAnswer.
+// linesConfig has a decoy that repeats lines, one that answers "big" by bigAnswer
+// twice, and rules that switch at the first "!" or "() {".
 func linesConfig() string {
 	echo := strings.Repeat(`{expect: '(?P<w>[^\n]*)\n', send: "${w}\n"}, `, 12)
 	return fmt.Sprintf(`
@@ -42,13 +42,13 @@ decoys:
     service: {type: script, turns: [%s]}
   - name: big
     match: {ports: [17, 18]}
-    service: {type: script, turns: [{expect: 'big\n', send: %q}]}
+    service: {type: script, turns: [{expect: 'big\n', send: %q}, {expect: 'big\n', send: %[2]q}]}
 backends:
   - {name: kernel, addresses: [10.0.2.2, "fd00:2::2"], mode: client, ports: {17: 7, 9: 99}}
   - {name: scripted, address: 10.0.2.9, mode: client, ports: {18: 8}}
 rules:
-  - {name: to-scripted, when: 'dport in [8, 18] and stream contains "!"', action: switch, backend: scripted}
-  - {name: to-kernel, when: 'stream contains "!"', action: switch, backend: kernel}
+  - {name: to-scripted, when: 'dport in [8, 18] and (stream contains "!" or stream contains "() {")', action: switch, backend: scripted}
+  - {name: to-kernel, when: 'stream contains "!" or stream contains "() {"', action: switch, backend: kernel}
 replay: {timeout: 20s}
 `, strings.TrimSuffix(echo, ", "), bigAnswer)
 }
@@ -76,7 +76,7 @@ func newLines(t *testing.T, config string) *linesBed {
 	return l
 }
 
-// at runs a subtest on the bed.
+// run runs a subtest on the bed.
 func (l *linesBed) run(name string, f func(t *testing.T)) { l.T.Run(name, f) }
 
 // client is a scripted client of the decoy's port, from a port of its own.
@@ -140,7 +140,7 @@ func repeatLines(c net.Conn) {
 			return
 		case line == "big\n":
 			_, _ = io.WriteString(c, bigAnswer)
-		case strings.Contains(line, "!"):
+		case strings.ContainsAny(line, "!{"):
 			fmt.Fprintf(c, "real: %s", line)
 		default:
 			fmt.Fprint(c, line)

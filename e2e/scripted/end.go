@@ -22,9 +22,12 @@ type End struct {
 	ISS, IRS tcb.Seq
 	Sent     int // next to be sent, relative
 	Got      int // received in order, relative: what is acknowledged
-	Wnd      uint16
-	Opts     wire.Options // of the SYN
-	TTL      uint8
+	// Unsaid of Got are not acknowledged, until the test sets it to 0.
+	Unsaid int
+	Wnd    uint16
+	SYNWnd uint16
+	Opts   wire.Options // of the SYN
+	TTL    uint8
 
 	h      *Host
 	stream []byte // received in order, not yet heard
@@ -41,7 +44,7 @@ var DefaultOpts = wire.Options{HasMSS: true, MSS: 1460, SACKPermitted: true, Has
 func (h *Host) Client(t testing.TB, port uint16, to netip.AddrPort) *End {
 	return &End{
 		TB: t, h: h, Local: netip.AddrPortFrom(h.Addr, port), Remote: to,
-		ISS: 0xffffff00, Wnd: 501, Opts: DefaultOpts, TTL: 64,
+		ISS: 0xffffff00, Wnd: 501, SYNWnd: 64240, Opts: DefaultOpts, TTL: 64,
 	}
 }
 
@@ -55,7 +58,7 @@ func (e *End) Segment(flags wire.Flags, rel int, payload string) *wire.Segment {
 		Seq: e.ISS + tcb.Seq(rel), Wnd: e.Wnd, Payload: []byte(payload),
 	}
 	if flags.Has(wire.ACK) {
-		s.Ack = e.IRS + tcb.Seq(e.Got)
+		s.Ack = e.IRS + tcb.Seq(e.Got-e.Unsaid)
 	}
 	if e.useTS && !flags.Has(wire.RST) {
 		s.Opts.HasTS, s.Opts.TSVal, s.Opts.TSEcr = true, e.clock(), e.tsRec
@@ -103,7 +106,7 @@ func (e *End) RST() { e.Helper(); e.Put(e.Segment(wire.RST|wire.ACK, e.Sent, "")
 // SYN makes the first segment.
 func (e *End) SYN() *wire.Segment {
 	s := e.Segment(wire.SYN, 0, "")
-	s.Opts, s.Wnd = e.Opts, 64240
+	s.Opts, s.Wnd = e.Opts, e.SYNWnd
 	if s.Opts.HasTS {
 		s.Opts.TSVal, s.Opts.TSEcr = e.clock(), e.tsRec
 	}
@@ -159,6 +162,7 @@ func (e *End) note(s *wire.Segment) {
 		return
 	}
 	if s.Flags.Has(wire.SYN) {
+		e.reset = false // it was of an attempt before
 		return
 	}
 	from := tcb.Diff(s.Seq, e.IRS)
@@ -201,12 +205,18 @@ func (e *End) describe(s *wire.Segment) string {
 // Hear receives data, acknowledging it, and fails unless it is text.
 func (e *End) Hear(text string) {
 	e.Helper()
-	e.HearQuietly(text)
+	e.receive(text)
 	e.Ack()
 }
 
-// HearQuietly receives data and acknowledges nothing.
+// HearQuietly receives data and acknowledges nothing, also with what is sent later.
 func (e *End) HearQuietly(text string) {
+	e.Helper()
+	e.receive(text)
+	e.Unsaid += len(text)
+}
+
+func (e *End) receive(text string) {
 	e.Helper()
 	deadline := time.Now().Add(patience)
 	for len(e.stream) < len(text) {

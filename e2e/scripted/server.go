@@ -21,7 +21,7 @@ func (h *Host) Server(t testing.TB, port uint16) (*End, wire.Segment) {
 			}
 			h.queue[at][from] = segs
 			if len(segs) > 0 {
-				e := &End{TB: t, h: h, Local: at, Remote: from, ISS: 0x7fffff00, Wnd: 501, Opts: DefaultOpts, TTL: 64}
+				e := &End{TB: t, h: h, Local: at, Remote: from, ISS: 0x7fffff00, Wnd: 501, SYNWnd: 65160, Opts: DefaultOpts, TTL: 64}
 				syn := segs[0]
 				h.queue[at][from] = segs[1:]
 				h.taken[syn.Tuple()] = syn.Seq
@@ -51,7 +51,7 @@ func (e *End) SYNACK() {
 	e.Helper()
 	s := e.Segment(wire.SYN|wire.ACK, 0, "")
 	ts := s.Opts
-	s.Opts, s.Wnd = e.Opts, 65160
+	s.Opts, s.Wnd = e.Opts, e.SYNWnd
 	s.Opts.HasTS, s.Opts.TSVal, s.Opts.TSEcr = e.useTS, ts.TSVal, ts.TSEcr
 	e.Put(s)
 	e.Sent = 1
