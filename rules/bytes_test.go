@@ -234,6 +234,7 @@ func FuzzLiteralIsAShortcut(f *testing.F) {
 		{When: `stream endsWith "z" and stream contains "zz"`, Action: Reset},
 		{When: `http.headers contains "A: b" and not (http.uri == "/")`, Action: Switch},
 		{When: `redis.line matches "SET.+d" or smb.command == 5`, Action: Switch},
+		{When: `not mysql.tls and not (ssh.software in ["a", ""])`, Action: Drop},
 	})
 	if errs != nil {
 		f.Fatal(errs)

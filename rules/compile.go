@@ -79,7 +79,8 @@ func compile(r Rule, sites *int) (c compiled, errs []file.Error) {
 	}
 	c.program, c.timed = program, v.timed
 	c.cost = max(1, v.cost*max(1, v.longest))
-	c.uses, c.literal, c.needs = v.uses, literal(program.Node()), needs(program.Node())
+	c.uses, c.literal = v.uses, literal(program.Node())
+	c.need(needed(program.Node(), true))
 	return c, nil
 }
 

@@ -122,6 +122,9 @@ func TestTheDocumentsExamples(t *testing.T) {
 			if errs != nil {
 				t.Fatalf("%+v", errs)
 			}
+			if ws := s.Warnings(); len(ws) > 0 {
+				t.Errorf("%+v", ws)
+			}
 			if len(e.talks) == 0 {
 				t.Error("no conversation")
 			}

@@ -2,6 +2,7 @@ package rules
 
 import (
 	"errors"
+	"fmt"
 	"reflect"
 	"slices"
 	"strings"
@@ -225,45 +226,89 @@ func fieldAsked(n ast.Node) (proto.Field, bool) {
 	return 0, false
 }
 
-// needs is the protocol without which a condition is not true: one operand of a
-// conjunction that says so. None: it may be true without.
-func needs(n ast.Node) proto.Protocol {
+// needed lists fields without which a condition is not true, or below a negation not
+// false: those of a conjunction's operands that say so.
+func needed(n ast.Node, positive bool) []proto.Field {
 	switch n := n.(type) {
+	case *ast.UnaryNode:
+		return needed(n.Node, !positive)
 	case *ast.CallNode:
-		return callNeeds(n)
+		if positive {
+			return callNeeds(n)
+		}
 	case *ast.BinaryNode:
 		switch n.Operator {
-		case "and", "&&":
-			return max(needs(n.Left), needs(n.Right))
-		case "contains", "startsWith", "endsWith", "==":
-			lit, isLit := n.Right.(*ast.StringNode)
+		case "and", "&&", "or", "||":
+			if conjunction := n.Operator[0] == 'a' || n.Operator[0] == '&'; conjunction == positive {
+				return append(needed(n.Left, positive), needed(n.Right, positive)...)
+			}
+		case "contains", "startsWith", "endsWith", "==", "in":
 			f, isField := fieldAsked(n.Left)
-			if isLit && isField && lit.Value != "" && f != protoFact {
-				return f.Info().Protocol
+			if positive && isField && f != protoFact && notEmpty(n.Right) {
+				return []proto.Field{f}
 			}
 		}
 	}
-	return proto.None
+	return nil
 }
 
-func callNeeds(n *ast.CallNode) proto.Protocol {
+// notEmpty knows a literal that the empty text neither equals nor contains.
+func notEmpty(n ast.Node) bool {
+	switch n := n.(type) {
+	case *ast.StringNode:
+		return n.Value != ""
+	case *ast.ArrayNode:
+		return !slices.ContainsFunc(n.Nodes, func(e ast.Node) bool { return !notEmpty(e) })
+	case *ast.ConstantNode: // what the compiler has made of a list of texts
+		set, ok := n.Value.(map[string]struct{})
+		_, empty := set[""]
+		return ok && !empty
+	}
+	return false
+}
+
+func callNeeds(n *ast.CallNode) []proto.Field {
 	id, ok := n.Callee.(*ast.IdentifierNode)
 	if !ok || len(n.Arguments) == 0 {
-		return proto.None
+		return nil
 	}
 	switch id.Value {
 	case "·known": // of a number or a flag: it is known in its own protocol only
 		i, isInt := n.Arguments[0].(*ast.IntegerNode)
 		if isInt && i.Value != int(protoFact) && proto.Field(i.Value).Info().Kind != proto.Bytes {
-			return proto.Field(i.Value).Info().Protocol
+			return []proto.Field{proto.Field(i.Value)}
 		}
 	case "·match":
 		f, isField := fieldAsked(n.Arguments[0])
 		if isField && f != protoFact && patternNeed(n) != "" {
-			return f.Info().Protocol
+			return []proto.Field{f}
 		}
 	}
-	return proto.None
+	return nil
+}
+
+// need notes the protocol that a rule needs, and the field, if there is one, that
+// makes it speak too late for a switch.
+func (c *compiled) need(fields []proto.Field) {
+	for _, f := range fields {
+		c.needs = f.Info().Protocol
+		if f.Info().Late {
+			c.late = f
+		}
+	}
+}
+
+// Warnings names the rules that switch, but can only be true when it is too late for
+// that: the client has answered then what the decoy chose.
+func (s *Set) Warnings() (ws []Error) {
+	for i := range s.rules {
+		if r := &s.rules[i]; r.Action == Switch && r.late != proto.NoField {
+			ws = append(ws, Error{Rule: i, Line: 1, Column: 1, Msg: fmt.Sprintf(
+				"%s comes after %s's latest switch point: the switch will end as mismatch; see docs/protocols.md",
+				r.late, r.late.Info().Protocol)})
+		}
+	}
+	return ws
 }
 
 // verbatim reports whether what a node contains the stream contains.

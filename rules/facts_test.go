@@ -147,3 +147,29 @@ func TestAFactOfAnotherProtocolCostsNothing(t *testing.T) {
 		t.Errorf("%v allocations", n)
 	}
 }
+
+// "check warns of a rule that can only fire after" its protocol's latest switch point.
+func TestARuleThatSpeaksTooLate(t *testing.T) {
+	for when, want := range map[string]string{
+		`mysql.user == "root"`:                              "mysql.user",
+		`dport == 3306 and mysql.user in ["root", "admin"]`: "mysql.user",
+		`mysql.tls`:                   "mysql.tls",
+		`not mysql.tls and bytes > 3`: "mysql.tls",
+		`smb.command == 0x32 and smb.subcommand == 14`:          "smb.subcommand",
+		`postgresql.query matches "drop table"`:                 "postgresql.query",
+		`smb.share endsWith "IPC$" or stream contains "x"`:      "", // it may be true earlier
+		`postgresql.query == ""`:                                "",
+		`smb.command == 0x72 and smb.dialects contains "NT LM"`: "",
+		`ssh.hassh == "472b5de333ad665af5cbf10ff892c4df"`:       "",
+		`tls.sni == "a" and not (mysql.user == "root")`:         "",
+	} {
+		s, errs := Compile([]Rule{{When: when, Action: Log}, {When: when, Action: Switch}})
+		if errs != nil {
+			t.Fatal(errs)
+		}
+		ws := s.Warnings()
+		if (len(ws) == 1) != (want != "") || len(ws) > 0 && (!strings.HasPrefix(ws[0].Msg, want+" comes after") || ws[0].Rule != 1) {
+			t.Errorf("%s: %+v, want %q", when, ws, want)
+		}
+	}
+}

@@ -145,6 +145,7 @@ type compiled struct {
 	program *vm.Program
 	literal string // the stream has to contain it; empty: unknown
 	needs   proto.Protocol
+	late    proto.Field // without which it is not true, and after which nothing can be switched
 	uses    uses
 	timed   bool
 	cost    int // how often an evaluation may read the stream, or the message

@@ -27,6 +27,10 @@ func checkCommand() *cli.Command {
 				return cli.Exit(err, 1)
 			}
 			cfg := l.cfg
+			for _, w := range l.set.Warnings() {
+				r := &cfg.Rules[w.Rule]
+				fmt.Fprintln(c.App.ErrWriter, &config.Error{File: cfg.File, Place: r.Place, Msg: fmt.Sprintf("warning: rule %s: %s", r.Name, w.Msg)})
+			}
 			if c.Bool("coverage") {
 				for _, gap := range cfg.Gaps() {
 					fmt.Fprintln(c.App.Writer, gap)

@@ -107,6 +107,10 @@ type Info struct {
 	// Verbatim: the bytes are the stream's own, so what they contain the stream
 	// contains.
 	Verbatim bool
+	// Late: the client says it only after it has answered what its server chose, a
+	// challenge or a number of a session. A server that chose otherwise cannot take
+	// the connection over any more (docs/protocols.md).
+	Late bool
 
 	flow bool // of the connection, not of one message
 }
@@ -140,9 +144,9 @@ var fields = [numFields]Info{
 
 	SMBVersion:    {Protocol: SMB, Name: "version", Kind: Int, flow: true},
 	SMBCommand:    {Protocol: SMB, Name: "command", Kind: Int},
-	SMBSubcommand: {Protocol: SMB, Name: "subcommand", Kind: Int},
+	SMBSubcommand: {Protocol: SMB, Name: "subcommand", Late: true, Kind: Int},
 	SMBDialects:   {Protocol: SMB, Name: "dialects", flow: true},
-	SMBShare:      {Protocol: SMB, Name: "share", flow: true},
+	SMBShare:      {Protocol: SMB, Name: "share", Late: true, flow: true},
 
 	RDPCookie:    {Protocol: RDP, Name: "cookie", Verbatim: true},
 	RDPProtocols: {Protocol: RDP, Name: "protocols", Kind: Int},
@@ -150,15 +154,15 @@ var fields = [numFields]Info{
 	RedisCommand: {Protocol: Redis, Name: "command"},
 	RedisLine:    {Protocol: Redis, Name: "line"},
 
-	MySQLUser:     {Protocol: MySQL, Name: "user", Verbatim: true, flow: true},
-	MySQLDatabase: {Protocol: MySQL, Name: "database", Verbatim: true, flow: true},
-	MySQLQuery:    {Protocol: MySQL, Name: "query", Verbatim: true},
-	MySQLTLS:      {Protocol: MySQL, Name: "tls", Kind: Flag, flow: true},
+	MySQLUser:     {Protocol: MySQL, Name: "user", Late: true, Verbatim: true, flow: true},
+	MySQLDatabase: {Protocol: MySQL, Name: "database", Late: true, Verbatim: true, flow: true},
+	MySQLQuery:    {Protocol: MySQL, Name: "query", Late: true, Verbatim: true},
+	MySQLTLS:      {Protocol: MySQL, Name: "tls", Late: true, Kind: Flag, flow: true},
 
 	PostgreSQLUser:        {Protocol: PostgreSQL, Name: "user", Verbatim: true, flow: true},
 	PostgreSQLDatabase:    {Protocol: PostgreSQL, Name: "database", Verbatim: true, flow: true},
 	PostgreSQLApplication: {Protocol: PostgreSQL, Name: "application", Verbatim: true, flow: true},
-	PostgreSQLQuery:       {Protocol: PostgreSQL, Name: "query", Verbatim: true},
+	PostgreSQLQuery:       {Protocol: PostgreSQL, Name: "query", Late: true, Verbatim: true},
 	PostgreSQLTLS:         {Protocol: PostgreSQL, Name: "tls", Kind: Flag, flow: true},
 
 	MongoDBCommand:  {Protocol: MongoDB, Name: "command", Verbatim: true},
