@@ -149,6 +149,7 @@ type compiled struct {
 	uses    uses
 	timed   bool
 	cost    int // how often an evaluation may read the stream, or the message
+	account *Cost
 }
 
 // Flow is what a set remembers of one flow; the flow's owner guards it.
@@ -281,8 +282,19 @@ func (fl *Flow) pass(f *Facts, v *Verdict, fields bool) {
 	}
 }
 
-// holds evaluates one rule. What fails at run time is false.
+// holds evaluates one rule, and keeps its account.
 func (fl *Flow) holds(r *compiled, st *seen, f *Facts) bool {
+	if r.account == nil {
+		return fl.evaluate(r, st, f)
+	}
+	before := fl.work
+	held := fl.evaluate(r, st, f)
+	r.account.add(fl.work-before, held)
+	return held
+}
+
+// evaluate evaluates one rule. What fails at run time is false.
+func (fl *Flow) evaluate(r *compiled, st *seen, f *Facts) bool {
 	if !fl.mayHold(r, st, f.Stream) {
 		return false
 	}

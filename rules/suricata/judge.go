@@ -45,7 +45,15 @@ func (fl *Flow) ask(i int, bits bool, stream []byte, in *Input, mem Memory) (cha
 		return false
 	}
 	r := fl.set.rules[c.rule]
-	if r.asksBits != bits || !fl.holds(c, r, stream) {
+	if r.asksBits != bits {
+		return false
+	}
+	before := fl.left
+	holds := fl.holds(c, r, stream)
+	if fl.set.costs != nil {
+		fl.set.costs[c.rule].add(before-fl.left, holds)
+	}
+	if !holds {
 		return false
 	}
 	fl.say(c, r, in, mem)

@@ -18,8 +18,29 @@ type Set struct {
 	headOf  []int // of each rule
 	bits    int
 	uses    [numBuffers]bool
-	readers bool // a rule needs a protocol's parser
+	readers bool   // a rule needs a protocol's parser
+	costs   []Cost // by rule; nil: not asked for
 }
+
+// Cost is what a rule has cost.
+type Cost struct {
+	Asked, Held int // evaluations, and those in which it held
+	Steps       int // a byte that a pattern looks at, or some that a search passes over
+}
+
+func (c *Cost) add(steps int, held bool) {
+	c.Asked++
+	c.Steps += steps
+	if held {
+		c.Held++
+	}
+}
+
+// Account makes the set count what its rules cost, for one goroutine at a time.
+func (s *Set) Account() { s.costs = make([]Cost, len(s.rules)) }
+
+// Costs is what Account has counted, in the order of Rules.
+func (s *Set) Costs() []Cost { return s.costs }
 
 // Compile puts rules together. Those that ask for a flowbit which none of them sets
 // can never hold, and are returned as skipped.
