@@ -58,7 +58,7 @@ func TestEachMistakeHasItsLineAndWhatToDo(t *testing.T) {
 }
 
 // form is one line: file:line:column: what is wrong; what to do.
-var form = regexp.MustCompile(`^f\.yaml:\d+:\d+: [^;\n]+(; [^\n]+)+$`)
+var form = regexp.MustCompile(`^f\.yaml:[1-9]\d*:[1-9]\d*: [^\n]+; [^\n]+$`)
 
 // refused wants a mistake that has a text in it, and every mistake in its form.
 func refused(t *testing.T, text, want string) {
@@ -263,12 +263,34 @@ tun: {offload: False}
 
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(base))
-	f.Add([]byte(base + "decoys: [{name: d, service: {type: script, turns: [{expect: 'a', send: {hex: 'ff'}}]}}]\n"))
+	f.Add([]byte(decoy("type: script, turns: [{expect: 'a', send: {hex: 'ff'}}]")))
+	f.Add([]byte(decoy("type: http, pages: [{path: /, headers: {a: b}, file: f}]")))
+	f.Add([]byte(rule("action: switch, backend: b, when: \"a \\x41 \\\n  b\"")))
+	f.Add([]byte(base + "rules:\n  - when: |2-\n      a\n\n      b\n"))
 	f.Add([]byte("a: &a [*a, *a]\n"))
+	example, err := os.ReadFile("../../deploy/sleight.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(example)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		c, err := Parse("f", b, func(string) ([]byte, error) { return nil, os.ErrNotExist })
+		c, err := Parse("f.yaml", b, func(string) ([]byte, error) { return nil, os.ErrNotExist })
 		if (c == nil) == (err == nil) {
 			t.Fatalf("neither a configuration nor an error: %v", err)
 		}
+		if err != nil {
+			for _, line := range strings.Split(err.Error(), "\n") {
+				if !form.MatchString(line) {
+					t.Errorf("not file:line:column: what; what to do: %q", line)
+				}
+			}
+			return
+		}
+		for i := range c.Rules {
+			if r := &c.Rules[i]; r.At(1, 1) != r.Place {
+				t.Errorf("rule %q begins at %v and at %v", r.When, r.Place, r.At(1, 1))
+			}
+		}
+		c.Gaps()
 	})
 }
