@@ -91,8 +91,9 @@ func (sp *Splice) hear(seg *wire.Segment) Outcome {
 		return Pass
 	}
 	if seg.Len() == 0 {
-		// A bare acknowledgement from before the cut still tells S of its edge.
-		seg.Seq = cut
+		// A bare acknowledgement from before the cut still tells S of its edge, as the
+		// latest would: S answers one from below what it has (RFC 9293, 3.10.7.4).
+		seg.Seq = tcb.Max(cut, sp.Cli.SndNxt-tcb.Seq(sp.SeqDelta))
 		return Pass
 	}
 	return Answer
