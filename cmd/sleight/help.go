@@ -56,9 +56,9 @@ Examples:
   sleight check -c sleight.yaml --coverage
 
 --coverage also names the addresses and ports of routes for which no decoy
-answers; what is left to default is no mistake, and the exit code stays 0. Nor does
-a warning change it: of a rule that can only be true when it is too late for a
-switch.
+answers; what is left to default is no mistake, and the exit code stays 0.
+Nor does a warning change it: of a rule that can only be true when it is too
+late for a switch.
 
 Files:
   /etc/sleight/sleight.yaml   the configuration, unless -c names another;
