@@ -82,6 +82,7 @@ func (w *worker) converse(now time.Time, e *entry, seg *wire.Segment) {
 	if !sent && e.dec != nil && e.phase != Closing && !e.gone {
 		w.bareToDecoy(e, seg)
 	}
+	w.finished(now, e) // this may have been the ACK of the decoy's FIN
 }
 
 // acceptable refuses what the profile's host would (RFC 9293, section
