@@ -129,21 +129,19 @@ func (h *Host) take(frame []byte) {
 	switch why := wire.ParseIP(&p, frame[etherLen:]); {
 	case why != wire.OK && why != wire.NotTCP, p.Dst != h.Addr:
 		return
-	case why == wire.NotTCP:
+	case why == wire.NotTCP, p.Proto != unix.IPPROTO_TCP:
 		h.other = append(h.other, p)
 		return
 	}
 	var s wire.Segment
-	if why := wire.ParseTCP(&s, &p, wire.Offload{}); why == wire.NotTCP {
-		h.other = append(h.other, p)
-	} else if why != wire.OK {
+	if why := wire.ParseTCP(&s, &p, wire.Offload{}); why != wire.OK {
 		h.t.Errorf("%v received a segment from %v: %v", h.Addr, p.Src, why)
-	} else {
-		if h.queue[s.Dst] == nil {
-			h.queue[s.Dst] = map[netip.AddrPort][]wire.Segment{}
-		}
-		h.queue[s.Dst][s.Src] = append(h.queue[s.Dst][s.Src], s)
+		return
 	}
+	if h.queue[s.Dst] == nil {
+		h.queue[s.Dst] = map[netip.AddrPort][]wire.Segment{}
+	}
+	h.queue[s.Dst][s.Src] = append(h.queue[s.Dst][s.Src], s)
 }
 
 // ICMP returns the packets so far that were no TCP, and forgets them.
