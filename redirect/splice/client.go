@@ -91,9 +91,13 @@ func (sp *Splice) hear(seg *wire.Segment) Outcome {
 		return Pass
 	}
 	if seg.Len() == 0 {
-		// A bare acknowledgement from before the cut still tells S of its edge, as the
-		// latest would: S answers one from below what it has (RFC 9293, 3.10.7.4).
-		seg.Seq = tcb.Max(cut, sp.Cli.SndNxt-tcb.Seq(sp.SeqDelta))
+		// A bare acknowledgement from before the cut still tells S of its edge; but one
+		// that was overtaken says less than S knows, with numbers that S has left
+		// behind: it would answer (RFC 9293, section 3.10.7.4).
+		if sp.Cut.LessThan(sp.Cli.SndNxt) {
+			return Swallow
+		}
+		seg.Seq = cut
 		return Pass
 	}
 	return Answer
