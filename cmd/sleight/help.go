@@ -14,6 +14,7 @@ Begin here:
   sleight doctor -c FILE          is this machine ready for it?
   sleight run -c FILE             the gateway, in the foreground
   sleight down                    take back what a killed gateway left
+  sleight rules test --pcap FILE  what would the rules have done?
 
 The least that a configuration has:
   version: 1
@@ -127,3 +128,25 @@ Example:
   sleight version
 
 Exit codes: 0 done, 2 wrong usage.`
+
+const rulesHelp = `Rules are tried here without a network: nothing is sent, no root is needed.
+
+  list      the rules that are used; of Suricata's those that a rule picks.
+            --skipped: those that cannot be used, with the reason
+  explain   what one rule needs before it is evaluated, and what it costs
+  test      judges a capture's connections as the gateway would have: the
+            same assembly, the capture's own time. Prints each verdict of a
+            rule with its packet, and how often each rule has spoken
+  bench     the same, and what each rule has cost
+
+Captures are pcap or pcapng, of Ethernet (VLAN too), raw IP or Linux cooked.
+Checksums are not asked for. --pcap takes a directory as well.
+
+Examples:
+  sleight rules list -c sleight.yaml --skipped | head
+  sleight rules explain -c sleight.yaml 2034647
+  sleight rules test -c sleight.yaml --pcap captures/ --json
+  sleight rules bench -c sleight.yaml --pcap one.pcapng
+
+Exit codes: 0 done, 1 the configuration has a mistake, there is no such rule
+or the capture cannot be read, 2 wrong usage.`

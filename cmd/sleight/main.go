@@ -44,7 +44,8 @@ func newApp() *cli.App {
 		HideHelpCommand: true,
 		HideVersion:     true,
 		Commands: []*cli.Command{
-			runCommand(), checkCommand(), labCommand(), doctorCommand(loadPlan), downCommand(loadPlan), versionCommand(),
+			runCommand(), checkCommand(), labCommand(), doctorCommand(loadPlan), downCommand(loadPlan), rulesCommand(),
+			versionCommand(),
 		},
 		OnUsageError:   usageError,
 		Action:         unknownCommand,

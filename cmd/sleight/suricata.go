@@ -21,6 +21,7 @@ const maxRuleFiles = 256 << 20
 type suricataRules struct {
 	all     []*suricata.Rule
 	skipped []suricata.Skipped
+	total   int // in the files
 	files   map[string]bool
 }
 
@@ -89,6 +90,7 @@ func (s *suricataRules) read(name string, vars *suricata.Vars, left *int64) erro
 	s.files[base] = true
 	all, skipped := suricata.Parse(base, string(b), vars)
 	s.all, s.skipped = append(s.all, all...), append(s.skipped, skipped...)
+	s.total += len(all) + len(skipped)
 	return nil
 }
 

@@ -30,6 +30,7 @@ type Config struct {
 type Verdict struct {
 	Client, Dialled netip.AddrPort
 	Decoy           string
+	Flow            int       // the connection's number, from 1
 	Packet          int       // of the capture, by which it was decided; 0: its end
 	Time            time.Time // of that packet
 	Bytes           int       // that the client had said by then
@@ -55,6 +56,7 @@ type flow struct {
 	client   netip.AddrPort
 	dialled  netip.AddrPort
 	decoy    string
+	number   int
 	syn      tcb.Seq
 	started  time.Time
 	spoke    time.Time
@@ -153,6 +155,7 @@ func (j *Judge) begin(now time.Time, s *wire.Segment) (f *flow, fromClient bool)
 	j.makeRoom()
 	j.flows[f.key] = j.recent.PushFront(f)
 	j.Flows++
+	f.number = j.Flows
 	if syn && fromClient {
 		f.facts.SYN = synOf(s)
 	}
@@ -269,7 +272,7 @@ func (j *Judge) ask(now time.Time, number int, f *flow) (v rules.Verdict) {
 
 func (j *Judge) verdict(now time.Time, number int, f *flow, v rules.Verdict) Verdict {
 	return Verdict{
-		Client: f.client, Dialled: f.dialled, Decoy: f.decoy,
+		Client: f.client, Dialled: f.dialled, Decoy: f.decoy, Flow: f.number,
 		Packet: number, Time: now, Bytes: len(f.facts.Stream), Verdict: v,
 	}
 }
