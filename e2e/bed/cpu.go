@@ -9,11 +9,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// OneCPU keeps every thread of the process, and what it starts from now on, on
-// one CPU, until restore is called. A veth queues what it receives on the CPU of
+// OneCPU keeps every thread of this process and of others, and what they start from
+// now on, on one CPU, until restore is called. A veth queues what it receives on the CPU of
 // the sender, so a sender that moves to another one reorders: a wire that is to
 // be lossless and in order needs this.
-func OneCPU() (restore func() error, err error) {
+func OneCPU(others ...int) (restore func() error, err error) {
 	var all unix.CPUSet
 	if err := unix.SchedGetaffinity(0, &all); err != nil {
 		return nil, fmt.Errorf("read the CPUs of this process: %w", err)
@@ -25,14 +25,22 @@ func OneCPU() (restore func() error, err error) {
 		}
 		kept = kept || one.IsSet(cpu)
 	}
-	return func() error { return keepOn(&all) }, keepOn(&one)
+	processes := append([]int{os.Getpid()}, others...)
+	return func() error { return keepAll(processes, &all) }, keepAll(processes, &one)
+}
+
+func keepAll(processes []int, cpus *unix.CPUSet) (err error) {
+	for _, pid := range processes {
+		err = errors.Join(err, keepOn(pid, cpus))
+	}
+	return err
 }
 
 // keepOn moves every thread. One that is born meanwhile has its parent's CPUs: the
 // second time finds it.
-func keepOn(cpus *unix.CPUSet) error {
+func keepOn(pid int, cpus *unix.CPUSet) error {
 	for range 2 {
-		threads, err := os.ReadDir("/proc/self/task")
+		threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 		if err != nil {
 			return err
 		}
