@@ -30,7 +30,7 @@ func readSuricata(cfg *config.Config) (s suricataRules, mistakes []*config.Error
 	s.files = map[string]bool{}
 	vars, err := suricata.NewVars(withHome(cfg))
 	if err != nil {
-		return s, []*config.Error{{Place: cfg.Suricata.Place, Msg: fmt.Sprintf("suricata.vars: %s; see docs/rules.md", err)}}
+		mistakes = append(mistakes, &config.Error{Place: cfg.Suricata.Place, Msg: fmt.Sprintf("suricata.vars: %s; see docs/rules.md", oneLine(err))})
 	}
 	left := int64(maxRuleFiles)
 	for _, f := range cfg.Suricata.Files {
@@ -44,6 +44,9 @@ func readSuricata(cfg *config.Config) (s suricataRules, mistakes []*config.Error
 	}
 	return s, mistakes
 }
+
+// oneLine joins what errors.Join has put in lines.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
 // withHome is the variables, HOME_NET being the claimed prefixes unless it is set.
 func withHome(cfg *config.Config) map[string]string {
