@@ -128,6 +128,7 @@ func (v *visitor) header(node *ast.Node, n *ast.CallNode) {
 		return
 	}
 	v.uses.fields = true
+	v.cost++
 	v.ask(node, n, "·header", asked[proto.Bytes], &ast.StringNode{Value: strings.ToLower(lit.Value)})
 }
 

@@ -110,18 +110,17 @@ func (f *Flow) http(b []byte) {
 	}
 }
 
-// httpLine reads the request line; scan is how far there was none.
+// httpLine reads the request line.
 func (f *Flow) httpLine(b []byte) {
-	if f.scan == f.at {
-		f.at += emptyLines(b[f.at:])
-		f.scan = f.at
+	for f.at < len(b) && (b[f.at] == '\r' || b[f.at] == '\n') {
+		f.at++ // RFC 9112, section 2.2
 	}
-	n := bytes.IndexByte(b[f.scan:], '\n')
-	if n < 0 {
-		f.scan = max(f.at, len(b)-1)
+	f.scan = f.at
+	lf, ok := f.lineEnd(b)
+	if !ok {
 		return
 	}
-	next := f.scan + n + 1
+	next := lf + 1
 	text := bytes.TrimSuffix(b[f.at:next-1], []byte("\r"))
 	before, v := version(text)
 	sp := methodEnd(before)
@@ -153,12 +152,12 @@ func (f *Flow) httpLine(b []byte) {
 // httpHead looks for the empty line, from scan on: the beginning of a line.
 func (f *Flow) httpHead(b []byte) {
 	for {
-		n := bytes.IndexByte(b[f.scan:], '\n')
-		if n < 0 {
+		lf, ok := f.lineEnd(b)
+		if !ok {
 			return
 		}
-		next := f.scan + n + 1
-		if n == 0 || n == 1 && b[f.scan] == '\r' {
+		next := lf + 1
+		if lf == f.scan || lf == f.scan+1 && b[f.scan] == '\r' {
 			f.set(HTTPHeaders, f.slot(HTTPHeaders).from, f.scan)
 			f.httpFields(b)
 			f.bodyFollows(b, next)

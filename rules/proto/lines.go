@@ -2,17 +2,27 @@ package proto
 
 import "bytes"
 
+// lineEnd finds the LF of the line that begins at scan. No byte is looked at twice.
+func (f *Flow) lineEnd(b []byte) (end int, ok bool) {
+	from := max(f.scan, f.seen)
+	n := bytes.IndexByte(b[from:], '\n')
+	if n < 0 {
+		f.seen = len(b)
+		return 0, false
+	}
+	return from + n, true
+}
+
 // textLine is the next line that is not empty, which is the message: [from, to)
 // without its end. Empty ones are passed over.
 func (f *Flow) textLine(b []byte) (from, to int, ok bool) {
 	for {
-		n := bytes.IndexByte(b[f.scan:], '\n')
-		if n < 0 {
-			f.scan = len(b)
+		lf, ok := f.lineEnd(b)
+		if !ok {
 			return 0, 0, false
 		}
-		f.scan += n + 1
-		from, to = f.at, f.scan-1
+		f.scan = lf + 1
+		from, to = f.at, lf
 		for to > from && b[to-1] == '\r' {
 			to--
 		}

@@ -87,6 +87,7 @@ type Flow struct {
 	at       int    // where the current message begins
 	end      int    // where it ends; 0: not known yet
 	scan     int    // how far the parser has read
+	seen     int    // how far lineEnd has looked
 	stage    uint8  // the parser's own
 	need     int    // the parser's own: what a length in the message says
 	messages int    // begun
@@ -140,7 +141,7 @@ var parsers = [numProtocols]func(*Flow, []byte){
 
 // begin starts with the next message.
 func (f *Flow) begin(at int) {
-	f.at, f.scan, f.end, f.stage, f.need = at, at, 0, 0, 0
+	f.at, f.scan, f.seen, f.end, f.stage, f.need = at, at, at, 0, 0, 0
 	if f.lost {
 		return
 	}

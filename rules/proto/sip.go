@@ -48,13 +48,13 @@ func (f *Flow) sip(b []byte) {
 
 func (f *Flow) sipHead(b []byte) {
 	for {
-		n := bytes.IndexByte(b[f.scan:], '\n')
-		if n < 0 {
+		lf, ok := f.lineEnd(b)
+		if !ok {
 			return
 		}
 		end := f.scan
-		f.scan += n + 1
-		if n == 0 || n == 1 && b[end] == '\r' {
+		f.scan = lf + 1
+		if lf == end || lf == end+1 && b[end] == '\r' {
 			f.set(SIPHeaders, f.slot(SIPHeaders).from, end)
 			break
 		}

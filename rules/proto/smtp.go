@@ -45,19 +45,18 @@ func path(b []byte, from, to int) int {
 func (f *Flow) smtpData(b []byte) {
 	v := f.slot(SMTPData)
 	for {
-		n := bytes.IndexByte(b[f.scan:], '\n')
-		if n < 0 {
+		lf, ok := f.lineEnd(b)
+		if !ok {
 			*v = value{from: f.at, to: len(b), status: Partial}
 			return
 		}
-		text := bytes.TrimSuffix(b[f.scan:f.scan+n], []byte("\r"))
-		if string(text) == "." {
+		if text := bytes.TrimSuffix(b[f.scan:lf], []byte("\r")); string(text) == "." {
 			*v = value{from: f.at, to: f.scan, status: Known}
-			f.end = f.scan + n + 1
+			f.end = lf + 1
 			f.mail = false
 			f.rest()
 			return
 		}
-		f.scan += n + 1
+		f.scan = lf + 1
 	}
 }

@@ -26,26 +26,22 @@ func (f *Flow) tls(b []byte) {
 	if f.stage != 0 {
 		return
 	}
-	if need := f.need; len(b) < need {
-		return
-	}
-	hello, own, st := f.hello(b)
+	from, size, st := f.hello(b)
 	if st == Unknown {
 		return
 	}
 	f.stage = 1
+	where, all := inStream, b
+	if len(f.own) > 0 {
+		where, all = inOwn, f.own
+	}
 	var h clientHelloFields
-	if st == Absent || !h.parse(hello) {
+	if st == Absent || !h.parse(all[from:from+size]) {
 		f.lose()
 		return
 	}
-	from, where := 5, inStream // after the record's header
-	if own {
-		from, where = len(f.own), inOwn
-		f.own = append(f.own, hello...)
-	}
 	for _, field := range [...]Field{TLSJA3, TLSJA4} {
-		*f.slot(field) = value{from: from, to: from + len(hello), status: lazy, in: where}
+		*f.slot(field) = value{from: from, to: from + size, status: lazy, in: where}
 	}
 	if h.sni != nil {
 		f.setText(TLSSNI, string(h.sni))
@@ -55,40 +51,46 @@ func (f *Flow) tls(b []byte) {
 	f.rest()
 }
 
-// hello is the handshake message with its header: a part of the stream where it
-// lies in one record, else a copy.
-func (f *Flow) hello(b []byte) (hello []byte, own bool, st Status) {
-	r := reader{b: b}
+// hello finds the handshake message with its header: in the stream where it lies in
+// one record, else in own, to which the records' contents are copied one by one.
+func (f *Flow) hello(b []byte) (from, size int, st Status) {
 	for {
+		r := reader{b: b, at: f.scan}
 		typ, major := r.be(1), r.be(2)>>8
 		size := r.be(2)
 		if !r.short && (typ != tlsHandshake || major != 3 || size == 0) {
-			return nil, false, Absent
+			return 0, 0, Absent
 		}
 		part := r.take(size)
 		if r.short {
-			if len(b) > 2*maxHello {
-				return nil, false, Absent
+			return 0, 0, Unknown
+		}
+		if len(f.own) == 0 {
+			if n, st := helloSize(part); st != Unknown {
+				return f.scan + 5, n, st
 			}
-			f.need = min(len(b)+1, 2*maxHello)
-			return nil, false, Unknown
 		}
-		if hello == nil && !own {
-			hello = part
-		} else {
-			hello, own = append(hello[:len(hello):len(hello)], part...), true
-		}
-		if len(hello) < 4 {
-			continue
-		}
-		n := 4 + int(hello[1])<<16 + int(hello[2])<<8 + int(hello[3])
-		switch {
-		case hello[0] != clientHello || n > maxHello:
-			return nil, false, Absent
-		case len(hello) >= n:
-			return hello[:n], own, Known
+		f.own = append(f.own, part...)
+		f.scan = r.at
+		if n, st := helloSize(f.own); st != Unknown {
+			return 0, n, st
 		}
 	}
+}
+
+// helloSize is the size of the message that b begins with; Unknown: it is not whole.
+func helloSize(b []byte) (n int, st Status) {
+	if len(b) < 4 {
+		return 0, Unknown
+	}
+	n = 4 + int(b[1])<<16 + int(b[2])<<8 + int(b[3])
+	switch {
+	case b[0] != clientHello || n > maxHello:
+		return 0, Absent
+	case len(b) < n:
+		return 0, Unknown
+	}
+	return n, Known
 }
 
 // clientHelloFields are parts of a ClientHello.
