@@ -5,11 +5,13 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -92,7 +94,39 @@ func newBed(t *testing.T, cfg bed.Config) *bed.Bed {
 			t.Error(err)
 		}
 	})
+	explain(t, b)
 	return b
+}
+
+// explain keeps what has passed S in a file of its own if the test fails.
+func explain(t *testing.T, b *bed.Bed) {
+	t.Helper()
+	recent, err := b.Attacker.Recent(bed.AttackerDevice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := recent.Stop(); err != nil {
+			t.Error(err)
+		}
+		if t.Failed() {
+			save(t, recent)
+		}
+	})
+}
+
+func save(t *testing.T, recent *bed.Recent) {
+	t.Helper()
+	f, err := os.CreateTemp(os.Getenv("SLEIGHT_CAPTURES"), strings.ReplaceAll(t.Name(), "/", "-")+"-*.pcapng")
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	n, seen, err := recent.Save(f.Name())
+	if err = errors.Join(err, f.Close()); err != nil {
+		t.Error(err)
+	}
+	t.Logf("at S: %s, %d of %d frames", f.Name(), n, seen)
 }
 
 func serveWeb(t *testing.T, b *bed.Bed) *realWeb {
