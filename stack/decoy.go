@@ -37,6 +37,9 @@ const (
 	// receiveBuffer makes the first window 65,535 bytes, of which a Linux host
 	// shows 65,160; half of the buffer is the netstack's overhead.
 	receiveBuffer = 128 << 10
+	// receiveMax bounds to what the buffer grows as a service keeps reading, as a
+	// Linux host's does: what one flow may hold of the client's bytes.
+	receiveMax = 512 << 10
 	// sendBuffer bounds what a service may have written ahead of its client: 181
 	// segments of 1,448 bytes, so that a full buffer does not end in a short one.
 	sendBuffer = 181 * 1448
@@ -139,9 +142,9 @@ func configure(s *stack.Stack, l *link) error {
 		{Destination: header.IPv6EmptySubnet, NIC: nic},
 	})
 	sack := tcpip.TCPSACKEnabled(true)
-	moderate := tcpip.TCPModerateReceiveBufferOption(false)
+	moderate := tcpip.TCPModerateReceiveBufferOption(true)
 	send := tcpip.TCPSendBufferSizeRangeOption{Min: 4096, Default: sendBuffer, Max: sendBuffer}
-	receive := tcpip.TCPReceiveBufferSizeRangeOption{Min: 4096, Default: receiveBuffer, Max: receiveBuffer}
+	receive := tcpip.TCPReceiveBufferSizeRangeOption{Min: 4096, Default: receiveBuffer, Max: receiveMax}
 	for _, o := range []tcpip.SettableTransportProtocolOption{&sack, &moderate, &send, &receive} {
 		if err := s.SetTransportProtocolOption(tcp.ProtocolNumber, o); err != nil {
 			return fmt.Errorf("set %T: %s", o, err)
