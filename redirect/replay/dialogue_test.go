@@ -430,3 +430,19 @@ func TestTheWindowOfAReplay(t *testing.T) {
 	k.hears(fmt.Sprintf(`. 401:1001(600) ack 2 win 500 <TS val 310 ecr 5> %q`, strings.Repeat("x", 600)))
 	k.want(`P. 2:3(1) ack 1001 win 600 <TS val 5 ecr 310> "b"`)
 }
+
+// Silence says nothing before the peer has said as much as the decoy, or anything.
+func TestASlowPeerIsNoMismatch(t *testing.T) {
+	number := func(c *replay.Config) { c.Except = []*regexp.Regexp{regexp.MustCompile(`<[0-9]+>`)} }
+	k := open(t, func(c *replay.Config) { with("hi", "a <12> b")(c); number(c) }, synack)
+	k.hears(`. 1:5(4) ack 3 win 500 <TS val 310 ecr 5> "a <1"`)
+	k.now = k.now.Add(time.Second)
+	k.m.Advance(k.now)
+	k.is(replay.Turns, replay.None)
+	k.hears(`. 5:8(3) ack 3 win 500 <TS val 310 ecr 5> "> b"`)
+	k.is(replay.Done, replay.None)
+
+	k = open(t, func(c *replay.Config) { with("hi", "<12>")(c); number(c) }, synack)
+	k.hears(`F. 1:1(0) ack 3 win 500 <TS val 310 ecr 5>`)
+	k.is(replay.Failed, replay.Reset)
+}
