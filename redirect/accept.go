@@ -1,6 +1,7 @@
 package redirect
 
 import (
+	"math"
 	"net/netip"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 func (w *worker) accept(now time.Time, seg *wire.Segment, h *front.HalfOpen) {
 	g := w.g
 	e := g.newEntry(now, seg, h)
-	if err := g.flows.Insert(e.key, e); err != nil && !w.makeRoom(now, e, err) {
+	if err := g.flows.Insert(&e.node); err != nil && !w.makeRoom(now, e, err) {
 		w.sendReset(e, e.cli.SndNxt)
 		return
 	}
@@ -32,24 +33,24 @@ func (w *worker) accept(now time.Time, seg *wire.Segment, h *front.HalfOpen) {
 	w.unlock(now, e)
 }
 
-// makeRoom evicts a flow in Closing, of the same client where that is what is
-// full, and tries again.
+// makeRoom evicts the flow that can be spared most, of the same client where that
+// is what is full, and tries again.
 func (w *worker) makeRoom(now time.Time, e *entry, err error) bool {
 	g := w.g
-	reason := flowsFull
+	reason, rank := flowsFull, spare
 	if err == flow.ErrClientFull {
-		reason = clientFull
+		reason, rank = clientFull, spareClosing
 	}
-	old, ok := g.flows.Evict(e.key, err == flow.ErrClientFull, func(c *entry) bool {
+	old, ok := g.flows.Evict(e.node.Key, err == flow.ErrClientFull, func(c *entry) int {
 		if !c.mu.TryLock() {
-			return false
+			return flow.Never // somebody is at work on it
 		}
 		defer c.mu.Unlock()
-		return c.phase == Closing
+		return rank(now, c)
 	})
 	if ok {
 		w.with(now, old, func() { w.end(now, old, "limit") })
-		ok = g.flows.Insert(e.key, e) == nil
+		ok = g.flows.Insert(&e.node) == nil
 	}
 	if !ok {
 		g.add(reason)
@@ -57,14 +58,36 @@ func (w *worker) makeRoom(now time.Time, e *entry, err error) bool {
 	return ok
 }
 
+// spareAfter is how long an answering flow must have been silent before it makes
+// room for another: a client that only connects must not end the others' flows.
+const spareAfter = 10 * time.Second
+
+// spare ranks flows by how well they can be spared where the table is full: those in
+// Closing, then answering ones, the longest silent first; what a backend serves never.
+func spare(now time.Time, e *entry) int {
+	if idle := now.Sub(e.heard); e.phase == Answering && idle >= spareAfter {
+		return max(1, math.MaxInt32-int(idle/time.Second))
+	}
+	return spareClosing(now, e)
+}
+
+// spareClosing is spare where a client has too many flows: its live ones are its own.
+func spareClosing(_ time.Time, e *entry) int {
+	if e.phase == Closing {
+		return 0
+	}
+	return flow.Never
+}
+
 func (g *Gateway) newEntry(now time.Time, seg *wire.Segment, h *front.HalfOpen) *entry {
 	e := &entry{
-		id: g.newID(), key: clientKey(seg), client: seg.Src, dialled: seg.Dst,
+		id: g.newID(), client: seg.Src, dialled: seg.Dst,
 		decoy: int(h.Tag), profile: g.cfg.Decoys[h.Tag].Profile,
 		started: h.Started, heard: now, spoke: now, tsOffset: h.TSOffset,
 		paws: h.TSRecent, judged: h.IRS + 1, syn: synFacts(h),
 	}
-	e.ipID = uint16(g.hash(e.key, 1))
+	e.node.Key, e.node.Of = clientKey(seg), e
+	e.ipID = uint16(g.hash(e.node.Key, 1))
 	n := &h.Negotiated
 	e.scaled = n.Scaled
 	e.cli = tcb.Leg{
@@ -81,7 +104,7 @@ func (g *Gateway) newEntry(now time.Time, seg *wire.Segment, h *front.HalfOpen) 
 	e.rec = record.New(record.Config{
 		Limit: g.cfg.Limits.Record + g.cfg.Limits.Held, Ahead: g.cfg.Limits.Held,
 	}, h.IRS+1)
-	e.rules.Init(g.hash(e.key, 2))
+	e.rules.Init(g.hash(e.node.Key, 2))
 	return e
 }
 
@@ -108,7 +131,9 @@ func (g *Gateway) hash(k flow.Key, use byte) uint64 {
 }
 
 // label is the IPv6 flow label toward S: the half-open record used it already.
-func (g *Gateway) label(e *entry) uint32 { return front.Hash(g.cfg.Secret, e.key.Leg, 5) & 0xfffff }
+func (g *Gateway) label(e *entry) uint32 {
+	return front.Hash(g.cfg.Secret, e.node.Key.Leg, 5) & 0xfffff
+}
 
 // clock is the client leg's timestamp at a time (RFC 7323, section 5.4: 1 ms).
 func (g *Gateway) clock(e *entry, now time.Time) uint32 {
@@ -119,14 +144,14 @@ func (g *Gateway) clock(e *entry, now time.Time) uint32 {
 // server's name, before the server has said anything.
 func (w *worker) newLeg(e *entry, src, dst netip.AddrPort) *leg {
 	g := w.g
-	l := &leg{queue: e.queue}
+	l := &leg{queue: e.queue, node: flow.Node[*entry]{Of: e}}
 	l.Cli, l.Srv = &e.cli, &l.srv
 	l.Cut = e.cli.ISS + 1
 	l.ID = &e.ipID
 	l.Clock = func(now time.Time) uint32 { return g.clock(e, now) }
 	l.srv.SndEdge, l.srv.SndUna, l.srv.SndNxt = e.cli.RcvNxt, e.cli.RcvNxt, e.cli.RcvNxt
 	l.ToServer.Src, l.ToServer.Dst, l.ToServer.TTL = src, dst, 64
-	l.ToServer.FlowLabel = uint32(g.hash(e.key, 4)) & 0xfffff
+	l.ToServer.FlowLabel = uint32(g.hash(e.node.Key, 4)) & 0xfffff
 	l.ToClient.Src, l.ToClient.Dst = e.dialled, e.client
 	l.ToClient.TTL = e.profile.TTL
 	l.ToClient.FlowLabel = g.label(e)
@@ -149,8 +174,8 @@ func (w *worker) openDecoy(now time.Time, e *entry) {
 	src, dst := g.decoyPair(e.dialled.Addr().Is4())
 	l := w.newLeg(e, src, dst)
 	l.door = decoyDoor
-	l.key = flow.Key{Leg: tcb.TupleOf(dst, src), Side: tcb.Serving, Door: 0xff}
-	if !g.flows.Bind(l.key, e) {
+	l.node.Key = flow.Key{Leg: tcb.TupleOf(dst, src), Side: tcb.Serving, Door: 0xff}
+	if !g.flows.Bind(&l.node) {
 		return // the numbers have come round to a live flow: S will try again
 	}
 	e.dec = l

@@ -23,7 +23,7 @@ func (w *worker) fromBackend(now time.Time, door int, seg *wire.Segment) {
 		return
 	}
 	w.lock(e)
-	live := !e.gone && e.back != nil && e.back.key == k
+	live := !e.gone && e.back != nil && e.back.node.Key == k
 	if live {
 		e.back.queue = w.queue
 		w.fromServing(now, e, e.back, seg)

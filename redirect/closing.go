@@ -180,8 +180,8 @@ func (w *worker) end(now time.Time, e *entry, why string) {
 		w.g.record.Give(e.taken)
 		e.taken = 0
 	}
-	w.g.flows.Remove(e.key)
-	w.g.timers.Cancel(e)
+	w.g.flows.Remove(&e.node)
+	w.g.timers.Cancel(&e.node)
 	w.g.live.Add(-1)
 	e.gone = true
 	phase := e.phase

@@ -68,7 +68,7 @@ func (w *worker) detach(now time.Time, e *entry) {
 		w.own.Src, w.own.Dst = l.ToServer.Src, l.ToServer.Dst
 		w.toServing(l, &w.own)
 	}
-	w.g.flows.Unbind(l.key)
+	w.g.flows.Unbind(&l.node)
 	e.gate.Forget()
 	e.dec = nil
 }
@@ -95,7 +95,7 @@ func (w *worker) fromDecoy(now time.Time, n int, off wire.Offload) {
 		return
 	}
 	w.with(now, e, func() {
-		if e.dec != nil && e.dec.key == k {
+		if e.dec != nil && e.dec.node.Key == k {
 			w.fromServing(now, e, e.dec, &w.seg)
 		}
 	})

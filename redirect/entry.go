@@ -50,7 +50,7 @@ type entry struct {
 	queue int
 
 	id      uint64
-	key     flow.Key
+	node    flow.Member[*entry] // its key, and its place in the table
 	client  netip.AddrPort
 	dialled netip.AddrPort
 	decoy   int
@@ -106,9 +106,9 @@ type entry struct {
 type leg struct {
 	splice.Splice
 	srv   tcb.Leg
-	own   tcb.Sender      // bytes that the gateway sends on this leg itself
-	open  *replay.Machine // until the leg is ready
-	key   flow.Key
+	own   tcb.Sender        // bytes that the gateway sends on this leg itself
+	open  *replay.Machine   // until the leg is ready
+	node  flow.Node[*entry] // its key
 	door  int
 	queue int            // of the door, as in entry
 	b     int            // index of the backend

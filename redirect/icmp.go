@@ -50,7 +50,7 @@ func (w *worker) icmpError(now time.Time, door int, ic *wire.ICMPError) bool {
 	w.with(now, e, func() {
 		if door == 0 {
 			done = w.icmpFromClient(e, ic)
-		} else if e.back != nil && e.back.key == k {
+		} else if e.back != nil && e.back.node.Key == k {
 			done = w.icmpFromBackend(now, e, ic)
 		}
 	})

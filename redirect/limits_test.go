@@ -84,6 +84,27 @@ func TestFlowsAreBoundedInAllAndPerClient(t *testing.T) {
 	}
 }
 
+// A full table: a flow that has been silent makes room, what a backend serves never.
+func TestASilentFlowMakesRoomASplicedOneNever(t *testing.T) {
+	b := setup(t, func(c *redirect.Config) { c.Limits.Flows = 2 })
+	s, d := b.spliced(nil)
+	d.took()
+	b.dial(2)
+	b.wait(11 * time.Second)
+	b.caller(3).shake()
+	b.wantCount("flows_full", 0)
+	if n := len(b.ev.Ends); b.g.Flows() != 2 || n != 1 || b.ev.Ends[0].Reason != "limit" || b.ev.Ends[0].Phase != "answering" {
+		t.Errorf("%d flows, ends %+v", b.g.Flows(), b.ev.Ends)
+	}
+	b.caller(4).shake()
+	b.wantCount("flows_full", 1) // flow 3 has just come
+	b.doors[1].take()
+	s.say("still there")
+	if got := b.one(1); string(got.Payload) != "still there" {
+		t.Errorf("%+v", got)
+	}
+}
+
 // At limits.record the rules have read enough: the flow stays on the decoy.
 func TestRecordIsBounded(t *testing.T) {
 	b := setup(t, func(c *redirect.Config) { c.Limits.Record = 1000 })

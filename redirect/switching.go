@@ -114,10 +114,10 @@ func (b *Backend) port(dialled uint16) uint16 {
 // takeKey binds the leg's key, with an address of the pool in NAT mode.
 func (w *worker) takeKey(e *entry, l *leg, nat bool) bool {
 	bind := func() bool {
-		l.key = flow.Key{
+		l.node.Key = flow.Key{
 			Leg: tcb.TupleOf(l.ToServer.Dst, l.ToServer.Src), Side: tcb.Serving, Door: uint8(l.door),
 		}
-		return w.g.flows.Bind(l.key, e)
+		return w.g.flows.Bind(&l.node)
 	}
 	if !nat {
 		return bind()
@@ -352,7 +352,7 @@ func (w *worker) rollBack(now time.Time, e *entry, result string) {
 
 // freeLeg gives up a backend leg's key and its share of the backend.
 func (w *worker) freeLeg(now time.Time, e *entry, l *leg) {
-	w.g.flows.Unbind(l.key)
+	w.g.flows.Unbind(&l.node)
 	w.g.onBackend[l.b].Add(-1)
 	if l.nat.IsValid() {
 		w.g.nat.give(l.nat, now)

@@ -82,7 +82,7 @@ func (w *worker) schedule(e *entry) {
 		return
 	}
 	e.scheduled = d
-	w.g.timers.Schedule(e, d)
+	w.g.timers.Schedule(&e.node, d)
 }
 
 // advance lets the flow's time pass.

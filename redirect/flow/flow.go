@@ -1,12 +1,16 @@
 // Package flow is the table of live flows: a key for each leg, one entry,
 // bounded in all and for each client.
+//
+// An entry brings the table's own room with it, so that a look-up touches what
+// its caller touches anyway: a Member for its client leg, a Node for each serving
+// leg. The table adds a cache line for seven keys, and what it counts of clients.
 package flow
 
 import (
 	"errors"
 	"hash/maphash"
-	"net/netip"
 	"sync"
+	"sync/atomic"
 
 	"sleight/stack/tcb"
 )
@@ -17,6 +21,24 @@ type Key struct {
 	Leg  tcb.Tuple
 	Side tcb.Side
 	Door uint8
+}
+
+// Node leads from a key to an entry. Key and Of are set before Bind or Insert and
+// stay as they are from then on: look-ups read them without a lock, even a little
+// after the key was taken away.
+type Node[E comparable] struct {
+	Key    Key
+	member bool
+	Of     E
+}
+
+// Member is the node of a flow's client leg, and its place among its client's
+// flows and in the schedule.
+type Member[E comparable] struct {
+	Node[E]
+	next, prev *Member[E] // of the same client, in a ring; guarded by Table.mu
+	timer      int32      // place in the schedule, from 1; guarded by Timers.mu
+	counted    bool       // guarded by Table.mu
 }
 
 // Config bounds a table.
@@ -34,66 +56,50 @@ var (
 	ErrTaken      = errors.New("the key belongs to a live flow")
 )
 
-// shards is a power of two, many times the goroutines that look up at once.
-const shards = 64
+// shards is a power of two, many times the goroutines that change the table at
+// once; and one shard's growth stops only those that change that shard.
+const shards = 128
 
-// Table maps the keys of both legs to one entry, which must not be E's zero
-// value. It is safe for concurrent use; an attacker chooses the keys, so the
-// hash is seeded.
+// Table maps the keys of both legs to one entry. It is safe for concurrent use;
+// an attacker chooses the keys, so the hash is seeded.
 type Table[E comparable] struct {
 	cfg    Config
 	seed   maphash.Seed
-	shards [shards]shard[E]
+	shards [shards]index[E]
+	turn   atomic.Uint32 // the shard that the next victim is looked for in
 
 	mu      sync.Mutex // guards what follows; never held with a shard's lock
 	flows   int
-	clients map[netip.Prefix]*client[E]
+	clients map[prefix]client[E]
 }
-
-type shard[E comparable] struct {
-	mu sync.RWMutex
-	m  map[Key]slot[E]
-	_  [32]byte // a cache line for each: a neighbour's lock costs nothing
-}
-
-// slot is what a key leads to.
-type slot[E comparable] struct {
-	e  E
-	at int32 // the flow's place in its client's list; bound: the key of another leg
-}
-
-const bound = -1
 
 // New makes an empty table. It is not pre-sized to its bound.
 func New[E comparable](cfg Config) *Table[E] {
-	t := &Table[E]{cfg: cfg, seed: maphash.MakeSeed(), clients: map[netip.Prefix]*client[E]{}}
-	for i := range t.shards {
-		t.shards[i].m = map[Key]slot[E]{}
+	return &Table[E]{cfg: cfg, seed: maphash.MakeSeed(), clients: map[prefix]client[E]{}}
+}
+
+func (t *Table[E]) hash(k *Key) uint64 { return maphash.Comparable(t.seed, *k) }
+
+func (t *Table[E]) shard(h uint64) *index[E] { return &t.shards[h%shards] }
+
+// Lookup finds the entry of a leg. It takes no lock and does not allocate.
+func (t *Table[E]) Lookup(k Key) (e E, ok bool) {
+	h := t.hash(&k)
+	n := t.shard(h).lookup(&k, h)
+	if n == nil {
+		return e, false
 	}
-	return t
-}
-
-func (t *Table[E]) shard(k Key) *shard[E] {
-	return &t.shards[maphash.Comparable(t.seed, k)%shards]
-}
-
-// Lookup finds the entry of a leg. It does not allocate.
-func (t *Table[E]) Lookup(k Key) (E, bool) {
-	s := t.shard(k)
-	s.mu.RLock()
-	v, ok := s.m[k]
-	s.mu.RUnlock()
-	return v.e, ok
+	return n.Of, true
 }
 
 // Insert adds a flow by its client leg's key and counts it to its client.
-func (t *Table[E]) Insert(k Key, e E) error {
-	at, err := t.admit(k, e)
-	if err != nil {
+func (t *Table[E]) Insert(m *Member[E]) error {
+	if err := t.admit(m); err != nil {
 		return err
 	}
-	if _, ok := t.put(k, slot[E]{e, at}); !ok {
-		t.dismiss(k, at)
+	m.member = true
+	if t.put(&m.Node) != nil {
+		t.dismiss(m)
 		return ErrTaken
 	}
 	return nil
@@ -101,46 +107,40 @@ func (t *Table[E]) Insert(k Key, e E) error {
 
 // Bind adds one more key for a live flow. It reports false if the key belongs
 // to another.
-func (t *Table[E]) Bind(k Key, e E) bool {
-	old, ok := t.put(k, slot[E]{e, bound})
-	return ok || old == e
+func (t *Table[E]) Bind(n *Node[E]) bool {
+	old := t.put(n)
+	return old == nil || old.Of == n.Of
 }
 
 // put sets a free key; else it returns whose it is.
-func (t *Table[E]) put(k Key, v slot[E]) (owner E, ok bool) {
-	s := t.shard(k)
+func (t *Table[E]) put(n *Node[E]) (owner *Node[E]) {
+	h := t.hash(&n.Key)
+	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if old, taken := s.m[k]; taken {
-		return old.e, false
-	}
-	s.m[k] = v
-	return v.e, true
+	return s.put(n, h, t.hash)
 }
 
 // Unbind takes a key away that Bind has added.
-func (t *Table[E]) Unbind(k Key) {
-	t.take(k, func(at int32) bool { return at == bound })
-}
-
-// Remove takes a flow away by the key that Insert added it with.
-func (t *Table[E]) Remove(k Key) {
-	if at, ok := t.take(k, func(at int32) bool { return at != bound }); ok {
-		t.dismiss(k, at)
+func (t *Table[E]) Unbind(n *Node[E]) {
+	if !n.member {
+		t.take(n)
 	}
 }
 
-// take deletes a key of the right kind.
-func (t *Table[E]) take(k Key, kind func(at int32) bool) (at int32, ok bool) {
-	s := t.shard(k)
+// Remove takes a flow away that Insert has added.
+func (t *Table[E]) Remove(m *Member[E]) {
+	if t.take(&m.Node) {
+		t.dismiss(m)
+	}
+}
+
+func (t *Table[E]) take(n *Node[E]) bool {
+	h := t.hash(&n.Key)
+	s := t.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v, ok := s.m[k]
-	if !ok || !kind(v.at) {
-		return 0, false
-	}
-	delete(s.m, k)
-	return v.at, true
+	return s.take(n, h, t.hash)
 }
 
 // Len is the number of flows.
@@ -154,9 +154,9 @@ func (t *Table[E]) Len() int {
 func (t *Table[E]) Keys() (n int) {
 	for i := range t.shards {
 		s := &t.shards[i]
-		s.mu.RLock()
-		n += len(s.m)
-		s.mu.RUnlock()
+		s.mu.Lock()
+		n += s.keys
+		s.mu.Unlock()
 	}
 	return n
 }
@@ -170,13 +170,14 @@ func (t *Table[E]) Each(f func(E)) {
 	}
 }
 
-func (s *shard[E]) all() (es []E) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	for _, v := range s.m {
-		if v.at != bound {
-			es = append(es, v.e)
+func (s *index[E]) all() (es []E) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.each(func(n *Node[E]) bool {
+		if n.member {
+			es = append(es, n.Of)
 		}
-	}
+		return true
+	})
 	return es
 }

@@ -9,42 +9,41 @@ import (
 // however often it is scheduled, so it never grows beyond the live flows. It is
 // safe for concurrent use.
 type Timers[E comparable] struct {
-	mu    sync.Mutex
-	base  time.Time
-	q     []timer[E] // a binary heap: no timer is due before its parent, (i−1)/2
-	place map[E]int32
+	mu   sync.Mutex
+	base time.Time
+	q    []timer[E] // a binary heap: no timer is due before its parent, (i−1)/2
 }
 
 // NewTimers makes an empty schedule.
-func NewTimers[E comparable]() *Timers[E] { return &Timers[E]{place: map[E]int32{}} }
+func NewTimers[E comparable]() *Timers[E] { return &Timers[E]{} }
 
 type timer[E comparable] struct {
 	at time.Duration // since base
-	e  E
+	m  *Member[E]    // which knows its place, too
 }
 
-// Schedule asks for e to be woken at a time, which takes the place of the one
-// that it was scheduled for before.
-func (t *Timers[E]) Schedule(e E, at time.Time) {
+// Schedule asks for a flow to be woken at a time, which takes the place of the
+// one that it was scheduled for before.
+func (t *Timers[E]) Schedule(m *Member[E], at time.Time) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.base.IsZero() {
 		t.base = at
 	}
-	i, ok := t.place[e]
-	if !ok {
-		i = int32(len(t.q))
+	i := int(m.timer) - 1
+	if i < 0 {
+		i = len(t.q)
 		t.q = append(t.q, timer[E]{})
 	}
-	t.settle(int(i), timer[E]{at.Sub(t.base), e})
+	t.settle(i, timer[E]{at.Sub(t.base), m})
 }
 
-// Cancel takes an entry off the schedule.
-func (t *Timers[E]) Cancel(e E) {
+// Cancel takes a flow off the schedule.
+func (t *Timers[E]) Cancel(m *Member[E]) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if i, ok := t.place[e]; ok {
-		t.remove(int(i))
+	if m.timer > 0 {
+		t.remove(int(m.timer) - 1)
 	}
 }
 
@@ -68,7 +67,7 @@ func (t *Timers[E]) some(now time.Time, dst []E) (_ []E, more bool) {
 		if len(t.q) == 0 || at < t.q[0].at {
 			return dst, false
 		}
-		dst = append(dst, t.q[0].e)
+		dst = append(dst, t.q[0].m.Of)
 		t.remove(0)
 	}
 	return dst, true
@@ -83,7 +82,7 @@ func (t *Timers[E]) Len() int {
 
 // remove takes out the timer at i and fills its place with the last one.
 func (t *Timers[E]) remove(i int) {
-	delete(t.place, t.q[i].e)
+	t.q[i].m.timer = 0
 	end := len(t.q) - 1
 	last := t.q[end]
 	t.q[end] = timer[E]{}
@@ -115,5 +114,5 @@ func (t *Timers[E]) settle(i int, v timer[E]) {
 
 func (t *Timers[E]) set(i int, v timer[E]) {
 	t.q[i] = v
-	t.place[v.e] = int32(i)
+	v.m.timer = int32(i) + 1
 }

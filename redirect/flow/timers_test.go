@@ -9,11 +9,22 @@ import (
 
 var t0 = time.Unix(1_700_000_000, 0)
 
+func sleeper[E comparable](e E) *Member[E] { return &Member[E]{Node: Node[E]{Of: e}} }
+
+// sleepers are n members that are their own numbers.
+func sleepers(n int) []*Member[int] {
+	ms := make([]*Member[int], n)
+	for i := range ms {
+		ms[i] = sleeper(i)
+	}
+	return ms
+}
+
 func TestTimersWakeInOrder(t *testing.T) {
 	tm := NewTimers[string]()
-	tm.Schedule("c", t0.Add(3))
-	tm.Schedule("a", t0.Add(1))
-	tm.Schedule("b", t0.Add(2))
+	tm.Schedule(sleeper("c"), t0.Add(3))
+	tm.Schedule(sleeper("a"), t0.Add(1))
+	tm.Schedule(sleeper("b"), t0.Add(2))
 	if got := tm.Due(t0, nil); got != nil {
 		t.Fatalf("woke %v too early", got)
 	}
@@ -26,29 +37,30 @@ func TestTimersWakeInOrder(t *testing.T) {
 // segments can make it, takes one place and no more.
 func TestAnEntryStandsInTheScheduleOnce(t *testing.T) {
 	tm := NewTimers[string]()
-	now := t0
+	now, flow := t0, sleeper("flow")
 	for range 10_000 {
-		tm.Schedule("flow", now.Add(2*time.Hour))
-		tm.Schedule("flow", now.Add(200*time.Millisecond))
+		tm.Schedule(flow, now.Add(2*time.Hour))
+		tm.Schedule(flow, now.Add(200*time.Millisecond))
 		now = now.Add(time.Second)
 		if got := tm.Due(now, nil); len(got) != 1 {
 			t.Fatalf("woke %d times", len(got))
 		}
-		tm.Schedule("flow", now.Add(2*time.Hour))
+		tm.Schedule(flow, now.Add(2*time.Hour))
 	}
-	if tm.Len() != 1 || len(tm.q) != 1 || len(tm.place) != 1 {
+	if tm.Len() != 1 || len(tm.q) != 1 {
 		t.Errorf("%d wakings of one flow", tm.Len())
 	}
 }
 
 func TestCancel(t *testing.T) {
 	tm := NewTimers[string]()
-	tm.Schedule("a", t0)
-	tm.Schedule("b", t0)
-	tm.Cancel("a")
-	tm.Cancel("a")
-	tm.Cancel("never there")
-	if got := tm.Due(t0, nil); len(got) != 1 || got[0] != "b" || len(tm.place) != 0 {
+	a := sleeper("a")
+	tm.Schedule(a, t0)
+	tm.Schedule(sleeper("b"), t0)
+	tm.Cancel(a)
+	tm.Cancel(a)
+	tm.Cancel(sleeper("never there"))
+	if got := tm.Due(t0, nil); len(got) != 1 || got[0] != "b" {
 		t.Errorf("woke %v", got)
 	}
 }
@@ -57,20 +69,20 @@ func TestCancel(t *testing.T) {
 func TestTimersAgainstAModel(t *testing.T) {
 	for seed := range uint64(50) {
 		r := rand.New(rand.NewPCG(seed, 1))
-		tm, model := NewTimers[int](), map[int]time.Time{}
+		tm, ms, model := NewTimers[int](), sleepers(200), map[int]time.Time{}
 		now := t0
 		for range 2000 {
 			e := r.IntN(200)
 			switch r.IntN(8) {
 			case 0:
-				tm.Cancel(e)
+				tm.Cancel(ms[e])
 				delete(model, e)
 			case 1:
 				now = now.Add(time.Duration(r.IntN(100)))
 				wake(t, tm, model, now)
 			default:
 				at := now.Add(time.Duration(r.IntN(1000) - 10))
-				tm.Schedule(e, at)
+				tm.Schedule(ms[e], at)
 				model[e] = at
 			}
 		}
@@ -101,22 +113,22 @@ func wake(t *testing.T, tm *Timers[int], model map[int]time.Time, now time.Time)
 }
 
 func TestScheduleDoesNotAllocate(t *testing.T) {
-	tm := NewTimers[int]()
+	tm, ms := NewTimers[int](), sleepers(1000)
 	for e := range 1000 {
-		tm.Schedule(e, t0.Add(time.Duration(e)))
+		tm.Schedule(ms[e], t0.Add(time.Duration(e)))
 	}
 	i := 0
-	if n := testing.AllocsPerRun(1000, func() { i++; tm.Schedule(i%1000, t0.Add(time.Duration(i*7919%5000))) }); n != 0 {
+	if n := testing.AllocsPerRun(1000, func() { i++; tm.Schedule(ms[i%1000], t0.Add(time.Duration(i*7919%5000))) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }
 
 func TestTimersConcurrently(t *testing.T) {
-	tm := NewTimers[int]()
+	tm, ms := NewTimers[int](), sleepers(400)
 	var wg sync.WaitGroup
 	for g := range 4 {
 		wg.Add(1)
-		go churn(&wg, tm, g)
+		go churn(&wg, tm, ms[g*100:])
 	}
 	wg.Wait()
 	if n := len(tm.Due(t0.Add(time.Hour), nil)); n != tm.Len()+n || n > 400 {
@@ -124,26 +136,26 @@ func TestTimersConcurrently(t *testing.T) {
 	}
 }
 
-func churn(wg *sync.WaitGroup, tm *Timers[int], g int) {
+func churn(wg *sync.WaitGroup, tm *Timers[int], ms []*Member[int]) {
 	defer wg.Done()
 	for i := range 1000 {
-		tm.Schedule(g*100+i%100, t0.Add(time.Duration(i)))
+		tm.Schedule(ms[i%100], t0.Add(time.Duration(i)))
 		if i%10 == 0 {
 			tm.Due(t0.Add(time.Duration(i/2)), nil)
 		}
-		tm.Cancel(g*100 + (i+50)%100)
+		tm.Cancel(ms[(i+50)%100])
 	}
 }
 
 func BenchmarkSchedule(b *testing.B) {
 	for _, n := range []int{1_000, 1_000_000} {
-		tm := NewTimers[int]()
+		tm, ms := NewTimers[int](), sleepers(n)
 		for e := range n {
-			tm.Schedule(e, t0.Add(time.Duration(e)*time.Millisecond))
+			tm.Schedule(ms[e], t0.Add(time.Duration(e)*time.Millisecond))
 		}
 		b.Run(map[int]string{1_000: "1k", 1_000_000: "1M"}[n], func(b *testing.B) {
 			for i := 0; b.Loop(); i++ {
-				tm.Schedule(i*7919%n, t0.Add(time.Duration(i)*time.Millisecond))
+				tm.Schedule(ms[i*7919%n], t0.Add(time.Duration(i)*time.Millisecond))
 			}
 		})
 	}
