@@ -175,6 +175,20 @@ func TestOpenSSH(t *testing.T) {
 	})
 }
 
+// "A switch after it ends as mismatch, the connection stays with the decoy, and nothing
+// is broken": docs/protocols.md. Both are real, and have sent a KEXINIT of their own.
+func TestSSHIsSwitchedTooLate(t *testing.T) {
+	c := cell{t, newBed(t, bed.Config{}), "client", netip.MustParseAddr("203.0.113.7"), false}
+	servers.StartSSHD(t, c.b.Backends[0], 22)
+	low := servers.StartSSHD(t, c.b.Gateway, 2222)
+	g := start(t, c.b, c.config(`{name: ssh, service: {type: forward, address: "127.0.0.1:2222"}}`,
+		`{name: late, when: 'ssh.hassh != "" and len(stream) > 1700', action: switch, backend: real}`))
+	if out := servers.Run(t, c.b.Attacker, "ssh", low.SSHArgs(c.at(22), "echo", "the low one")...); out != "the low one\n" {
+		t.Errorf("ssh printed %q", out)
+	}
+	g.wantSwitches(1, "mismatch")
+}
+
 func TestRedis(t *testing.T) {
 	matrix(t, func(c cell) {
 		r := servers.StartRedis(c.T, c.b.Backends[0], 6379)

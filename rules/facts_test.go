@@ -123,11 +123,12 @@ func TestAPipelinedRequestDoesNotHideAnother(t *testing.T) {
 func inPieces(s *Set, stream string, n int) (v Verdict) {
 	var fl Flow
 	f := facts()
+	all := []byte(stream)
 	f.Stream, f.Last = nil, nil
 	s.Start(&fl, &f)
 	for i := 0; i < len(stream) && v.Action == Wait; {
 		i = min(i+n, len(stream))
-		f.Stream = []byte(stream[:i])
+		f.Stream = all[:i]
 		f.Last, f.Bytes = f.Stream, i
 		v = s.Decide(&fl, &f)
 	}
