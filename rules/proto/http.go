@@ -195,10 +195,6 @@ func (f *Flow) bodyFollows(b []byte, at int) {
 	f.scan = at
 	*f.slot(HTTPBody) = value{from: at, to: at}
 	f.stage, f.need = httpLength, 0
-	if m := f.slot(HTTPMethod); string(b[m.from:m.to]) == "CONNECT" {
-		f.stage = httpClose // a tunnel
-		return
-	}
 	if te, ok := header(b[head.from:head.to], "transfer-encoding"); ok {
 		f.stage = httpClose
 		last := bytes.ToLower(b[head.from+te.from : head.from+min(te.to, te.from+64)])

@@ -17,6 +17,11 @@ func (f *Flow) lineEnd(b []byte) (end int, ok bool) {
 // without its end. Empty ones are passed over.
 func (f *Flow) textLine(b []byte) (from, to int, ok bool) {
 	for {
+		// Whether a server has agreed to TLS is not known here: the next bytes tell.
+		if f.at < len(b) && b[f.at] == tlsHandshake {
+			f.lose()
+			return 0, 0, false
+		}
 		lf, ok := f.lineEnd(b)
 		if !ok {
 			return 0, 0, false
@@ -85,7 +90,5 @@ func (f *Flow) ftp(b []byte) {
 		f.set(FTPUser, args, to)
 	case "PASS":
 		f.set(FTPPassword, args, to)
-	case "AUTH":
-		f.lost = true // TLS follows
 	}
 }

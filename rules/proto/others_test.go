@@ -160,9 +160,19 @@ var others = []struct{ name, proto, stream, want string }{
 		`helo="mail.example.org" from="<a@example.org>" to="<b@example.net>" data="Subject: () { :;}\r\n\r\n..\r\n"…`,
 	},
 	{
-		"after the mail", "smtp", "HELO x\r\nDATA\r\nS: t\r\n.\r\nQUIT\r\n",
-		`helo="x" command="QUIT" line="QUIT"`,
+		"after the mail", "smtp", "HELO x\r\nMAIL FROM:<>\r\nRCPT TO:a\r\nDATA\r\nS: t\r\n.\r\nQUIT\r\n",
+		`helo="x" from="<>" to="a" command="QUIT" line="QUIT"`,
 	},
+	{
+		"a mail to no one hides no command", "smtp", "HELO x\r\nDATA\r\nBDAT 99\r\nSTARTTLS\r\nRCPT TO:a\r\n",
+		`helo="x" to="a" command="RCPT" line="RCPT TO:a"`,
+	},
+	{
+		"a mail in chunks", "smtp", "HELO x\r\nMAIL FROM:<>\r\nRCPT TO:a\r\nBDAT 12 LAST\r\nRCPT TO:<b>\nRSET\r\n",
+		`helo="x" from="<>" to="a" command="RSET" line="RSET"`,
+	},
+	{"TLS was agreed to", "smtp", "HELO x\r\nSTARTTLS\r\n\x16\x03\x01\x00\x0a\n\n", `helo="x"`},
+	{"TLS was refused", "ftp", "AUTH TLS\r\nUSER x:)\r\n", `user="x:)" command="USER" line="USER x:)"`},
 	{
 		"ftp", "ftp", "USER anonymous\r\nPASS a@b\r\nsite exec /bin/sh\r\n",
 		`user="anonymous" password="a@b" command="SITE" line="site exec /bin/sh"`,

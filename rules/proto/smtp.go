@@ -6,8 +6,12 @@ func isSMTP(b []byte) Status { return oneOf(b, "EHLO", "HELO", "LHLO") }
 
 // smtp reads one command, or a mail (RFC 5321, section 4.1).
 func (f *Flow) smtp(b []byte) {
-	if f.mail {
+	switch {
+	case f.mail:
 		f.smtpData(b)
+		return
+	case f.stage == smtpChunk:
+		f.endChunk(b)
 		return
 	}
 	from, to, ok := f.textLine(b)
@@ -23,11 +27,35 @@ func (f *Flow) smtp(b []byte) {
 	case "RCPT":
 		f.set(SMTPTo, path(b, args, to), to)
 	case "DATA":
-		f.mail = true
-	case "BDAT", "STARTTLS":
-		f.lost = true // what follows are no lines
+		f.mail = f.addressed()
+	case "BDAT":
+		f.smtpChunk(b[args:to])
+		f.endChunk(b)
 	}
 	f.rest()
+}
+
+// smtpChunk is the stage in which a chunk of need bytes follows the line.
+const smtpChunk = 1
+
+// smtpChunk passes over what BDAT announces (RFC 3030, section 2).
+func (f *Flow) smtpChunk(args []byte) {
+	size, _, _ := bytes.Cut(args, []byte(" "))
+	if n, ok := decimal(size); ok && n > 0 && f.addressed() {
+		f.stage, f.need, f.end = smtpChunk, f.end+n, 0
+	}
+}
+
+func (f *Flow) endChunk(b []byte) {
+	if f.stage == smtpChunk && len(b) >= f.need {
+		f.end = f.need
+	}
+}
+
+// addressed reports whether a mail may follow. A server refuses one without sender
+// and recipient, and reads what comes as commands.
+func (f *Flow) addressed() bool {
+	return f.slot(SMTPFrom).status == Known && f.slot(SMTPTo).status == Known
 }
 
 // path is where the address begins in "FROM: <a@b>".
