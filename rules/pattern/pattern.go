@@ -58,7 +58,7 @@ func Compile(text string, raw bool) (*Pattern, error) {
 // what it has to do for each of so many instructions.
 const (
 	plainCost    = 8
-	instsPerByte = 4
+	instsPerByte = 8
 )
 
 // Need is a text that occurs wherever the pattern matches; empty: none is known.

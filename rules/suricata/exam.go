@@ -28,6 +28,7 @@ type exam struct {
 	later  []doubt // of an opening
 	steps  int     // left
 	more   bool    // more bytes may change the answer
+	vain   bool    // a content does not occur in the rest: a later place to begin does not help
 }
 
 // doubt is a negation that is asked once it is known where the last match ends.
@@ -93,6 +94,7 @@ func (x *exam) content(ms []matcher, at int) bool {
 	for {
 		i := x.find(m, lo, hi)
 		if i < 0 {
+			x.vain = hi >= len(x.buf)
 			return x.wait()
 		}
 		end := i + len(m.text)
@@ -101,7 +103,7 @@ func (x *exam) content(ms []matcher, at int) bool {
 			if x.behind(ms, end) {
 				return true
 			}
-			if !m.chained || x.steps < 0 {
+			if !m.chained || x.vain || x.steps < 0 {
 				return false
 			}
 		case x.extent == growing:
@@ -138,16 +140,18 @@ func (x *exam) present(m *matcher, lo, hi int) bool {
 	return false
 }
 
-// maxPattern bounds how far one pattern looks, in bytes.
+// maxPattern bounds how far one pattern looks, in bytes; a dear one looks less far.
 const maxPattern = 64 << 10
 
-// view is what a pattern looks at, as far as the steps reach.
+// view is what a pattern looks at; nothing where the steps do not suffice.
 func (x *exam) view(re *pattern.Pattern, from, to int) string {
-	to = min(to, from+maxPattern, from+x.steps/re.Cost())
+	to = min(to, from+maxPattern, from+maxSteps/4*3/re.Cost())
 	if from > to || x.steps < 0 {
 		return ""
 	}
-	x.steps -= (to - from) * re.Cost()
+	if x.steps -= (to - from) * re.Cost(); x.steps < 0 {
+		return ""
+	}
 	return view(x.buf[from:to])
 }
 
@@ -166,6 +170,7 @@ func (x *exam) pattern(ms []matcher, at int) bool {
 		if x.behind(ms, from+j) {
 			return true
 		}
+		x.vain = false // the next match may end before this one
 		if !m.chained || x.steps < 0 || from+i >= len(x.buf) {
 			return x.wait()
 		}
@@ -237,7 +242,9 @@ func (x *exam) byteJump(ms []matcher, at int) bool {
 	case to > len(x.buf):
 		return x.wait()
 	}
-	return x.behind(ms, max(to, 0))
+	ok = x.behind(ms, max(to, 0))
+	x.vain = false // a later number may lead to an earlier place
+	return ok
 }
 
 // far is where isdataat asks for bytes up to.

@@ -13,8 +13,8 @@ import (
 // Bounds of what one flow may cost. A step is a byte that a pattern looks at, or
 // searchPerStep bytes that a search for a content passes over.
 const (
-	maxSteps     = 1 << 20 // of one rule's evaluation
-	maxCallSteps = 1 << 21 // of all evaluations of one Judge; the others are left to the next
+	maxSteps     = 1 << 19 // of one rule's evaluation
+	maxCallSteps = 1 << 20 // of all evaluations of one Judge; the others are left to the next
 	maxMessages  = 64      // beginnings that are kept
 )
 
@@ -57,7 +57,8 @@ type Flow struct {
 	side    side
 	fired   []*Rule
 	exam    exam
-	left    int // steps of this Judge
+	left    int  // steps of this Judge
+	starved bool // an evaluation was given less than it may have, and that was not enough
 
 	// Steps is what evaluations have cost, and Cut how many were not finished.
 	Steps, Cut int

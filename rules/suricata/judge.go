@@ -16,24 +16,42 @@ func (fl *Flow) evaluate(stream []byte, in *Input, mem Memory) {
 	if len(fl.cands) == 0 {
 		return
 	}
-	from := max(0, fl.resume-1)
+	from, again := max(0, fl.resume-1), fl.resume > 0
 	fl.resume = 0
 	for i := from; i < len(fl.cands); i++ {
-		if fl.left <= 0 {
+		if fl.ask(i, false, stream, in, mem); fl.hungry(again && i == from) {
 			fl.resume = i + 1
 			return
 		}
-		fl.ask(i, false, stream, in, mem)
+		if fl.left <= 0 {
+			fl.resume = i + 2
+			return
+		}
 	}
 	for range maxRounds {
 		changed := false
 		for i := range fl.cands {
 			changed = fl.ask(i, true, stream, in, mem) || changed
 		}
+		if fl.hungry(again && from >= len(fl.cands)) {
+			fl.resume = len(fl.cands) + 1
+			return
+		}
 		if !changed {
 			return
 		}
 	}
+}
+
+// hungry reports whether the last evaluation could have gone on with more steps; if
+// it is the first of this Judge there are no more, and it is cut.
+func (fl *Flow) hungry(first bool) (more bool) {
+	more = fl.starved && !first
+	if fl.starved && first {
+		fl.Cut++
+	}
+	fl.starved = false
+	return more
 }
 
 // ask asks one candidate, if it is one that asks for bits, or one that does not. It
@@ -107,7 +125,9 @@ func (fl *Flow) examine(ms []matcher, b []byte, e extent, end int) (ok, more boo
 	ok = x.run(ms, 0)
 	if x.steps < 0 {
 		ok, x.more = false, true
-		fl.Cut++
+		if fl.starved = steps < maxSteps; !fl.starved {
+			fl.Cut++
+		}
 	}
 	fl.left -= steps - max(0, x.steps) + 1
 	x.buf = nil
