@@ -11,7 +11,7 @@ import (
 
 // maxText is how much of a content is looked for, in bytes: longer ones make the
 // automaton larger and are hardly rarer.
-const maxText = 12
+const maxText = 8
 
 // everyday is what harmless clients say.
 const everyday = "get / http/1.1\r\nhost: www.example.com:8080\r\nuser-agent: mozilla/5.0 (windows nt 10.0; win64; x64) " +
