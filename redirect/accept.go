@@ -104,6 +104,7 @@ func (g *Gateway) newEntry(now time.Time, seg *wire.Segment, h *front.HalfOpen) 
 	e.rec = record.New(record.Config{
 		Limit: g.cfg.Limits.Record + g.cfg.Limits.Held, Ahead: g.cfg.Limits.Held,
 	}, h.IRS+1)
+	e.rules = new(rules.Flow)
 	e.rules.Init(g.hash(e.node.Key, 2))
 	return e
 }

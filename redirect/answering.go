@@ -344,7 +344,7 @@ func (w *worker) bareToDecoy(e *entry, seg *wire.Segment) {
 // openVerdict asks the rules before the decoy has spoken, and opens its leg.
 func (w *worker) openVerdict(now time.Time, e *entry) {
 	f := w.facts(now, e)
-	w.g.cfg.Rules.Start(&e.rules, &f)
+	w.g.cfg.Rules.Start(e.rules, &f)
 	w.judge(now, e)
 	if !e.gone && e.phase == Answering && e.dec == nil {
 		w.openDecoy(now, e)
@@ -387,7 +387,7 @@ func (w *worker) judge(now time.Time, e *entry) {
 		return // the bytes wait
 	}
 	f := w.facts(now, e)
-	v := w.g.cfg.Rules.Decide(&e.rules, &f)
+	v := w.g.cfg.Rules.Decide(e.rules, &f)
 	w.reportLogs(now, e, &v)
 	if v.Action != rules.Wait {
 		w.rule(now, e, v)
@@ -404,7 +404,7 @@ func (w *worker) judge(now time.Time, e *entry) {
 	e.judgeAll()
 	e.nextJudge = time.Time{}
 	switch {
-	case w.g.cfg.Rules.Timed(&e.rules):
+	case w.g.cfg.Rules.Timed(e.rules):
 		e.nextJudge = now.Add(judgeEvery)
 	case e.rules.Exhausted(workPerFlow):
 		e.nextJudge = now.Add(lateEvery)
@@ -429,7 +429,7 @@ func (w *worker) rule(now time.Time, e *entry, v rules.Verdict) {
 		w.stay(now, e, v, v.Reason)
 		return
 	}
-	e.final = true
+	e.spoken()
 	w.g.seen.Decision(now, e.info(), Decided{v.Rule, v.Action.String(), v.Reason, v.Offset, v.Alert})
 	switch v.Action {
 	case rules.Switch:
@@ -447,6 +447,10 @@ func (w *worker) rule(now time.Time, e *entry, v rules.Verdict) {
 	}
 }
 
+// spoken notes that the verdict is final: what the rules kept of the flow is not
+// needed any more.
+func (e *entry) spoken() { e.final, e.rules = true, nil }
+
 // stay leaves the flow on the decoy for good.
 func (w *worker) stay(now time.Time, e *entry, v rules.Verdict, reason string) {
 	verdict := "stay"
@@ -456,7 +460,7 @@ func (w *worker) stay(now time.Time, e *entry, v rules.Verdict, reason string) {
 	if !e.final {
 		w.g.seen.Decision(now, e.info(), Decided{v.Rule, verdict, reason, v.Offset, v.Alert})
 	}
-	e.final = true
+	e.spoken()
 	e.nextJudge = time.Time{}
 	e.judgeAll()
 }

@@ -70,7 +70,7 @@ func (w *worker) detach(now time.Time, e *entry) {
 	}
 	w.g.flows.Unbind(&l.node)
 	e.gate.Forget()
-	e.dec = nil
+	e.gate, e.dec = nil, nil
 }
 
 // decoyLost ends a flow whose decoy would not take the connection.

@@ -76,13 +76,13 @@ type entry struct {
 	holding time.Time      // since when
 	final   bool           // the verdict is spoken
 	silent  bool           // verdict drop: what S sends is discarded
-	rules   rules.Flow
+	rules   *rules.Flow    // nil once the verdict is spoken
 	syn     rules.SYN
 	packets int
 
 	dec  *leg // nil before it is opened and after it was detached
 	back *leg // nil before a switch
-	gate Gate
+	gate Gate // nil while there is no decoy
 	sw   *attempt
 
 	cut      tcb.Seq // once Spliced, in the client leg's numbers

@@ -20,7 +20,21 @@ const (
 // mark says when bytes up to end, in the serving leg's numbers, went to S.
 type mark struct {
 	end tcb.Seq
-	at  time.Time
+	at  moment
+}
+
+// moment is a time in units since Echo.base: a million flows keep sixteen marks each.
+// It comes round after 19 hours, far beyond the life of bytes that nobody has
+// acknowledged.
+type moment uint32
+
+const unit = 16 * time.Microsecond
+
+func (e *Echo) moment(now time.Time) moment { return moment(now.Sub(e.base) / unit) }
+
+// since is how long ago a moment was.
+func (e *Echo) since(at moment, now time.Time) time.Duration {
+	return time.Duration(e.moment(now)-at) * unit
 }
 
 // Echo knows S's round trip and what went to S when, so that a serving leg
@@ -31,19 +45,20 @@ type Echo struct {
 
 	last uint32 // newest TSecr of S
 
+	base    time.Time // of the moments
 	ring    [marks]mark
-	n, head int
+	n, head int32
 	top     tcb.Seq // after the highest byte that went to S
 	begun   bool
 
 	again   wire.Block // what went to S a second time, and when
-	againAt time.Time
+	againAt moment
 
-	flights   int
+	flights   int32
 	flightEnd tcb.Seq
 
 	una     tcb.Seq // S's acknowledgement
-	dups    int
+	dups    int32
 	sacked  tcb.Seq // right edge of the highest block that S has SACKed
 	hasSack bool
 
@@ -96,7 +111,7 @@ func (sp *Splice) once(now time.Time, seg *wire.Segment) Outcome {
 	if e.flights >= trainFlights || e.probe(seg, e.top) || e.asked(seg.Seq) {
 		return Pass
 	}
-	if at, ok := e.passedAt(seg.Seq); !ok || now.Sub(at) >= e.Timeout() {
+	if age, ok := e.age(now, seg.Seq); !ok || age >= e.Timeout() {
 		e.noteAgain(now, seg.Seq, end)
 		return Pass
 	}
@@ -112,10 +127,13 @@ func (e *Echo) probe(seg *wire.Segment, next tcb.Seq) bool {
 
 // note remembers that everything up to end went to S now.
 func (e *Echo) note(now time.Time, end tcb.Seq) {
+	if e.base.IsZero() {
+		e.base = now
+	}
 	e.top, e.begun = end, true
 	if e.n > 0 {
 		last := &e.ring[(e.head+e.n-1)%marks]
-		if now.Sub(last.at) < markGap || last.end == end {
+		if e.since(last.at, now) < markGap || last.end == end {
 			last.end = end
 			return
 		}
@@ -123,30 +141,30 @@ func (e *Echo) note(now time.Time, end tcb.Seq) {
 	if e.n == marks {
 		e.head, e.n = (e.head+1)%marks, e.n-1
 	}
-	e.ring[(e.head+e.n)%marks] = mark{end, now}
+	e.ring[(e.head+e.n)%marks] = mark{end, e.moment(now)}
 	e.n++
 }
 
 // noteAgain remembers what went to S once more. It is apart from the marks: of a
 // retransmission no round trip may be measured (RFC 6298, section 3).
 func (e *Echo) noteAgain(now time.Time, start, end tcb.Seq) {
-	if now.Sub(e.againAt) < markGap {
+	if e.again.Start != e.again.End && e.since(e.againAt, now) < markGap {
 		start, end = tcb.Min(start, e.again.Start), tcb.Max(end, e.again.End)
 	}
-	e.again, e.againAt = wire.Block{Start: start, End: end}, now
+	e.again, e.againAt = wire.Block{Start: start, End: end}, e.moment(now)
 }
 
-// passedAt tells when the byte at seq went to S, if that is still remembered.
-func (e *Echo) passedAt(seq tcb.Seq) (time.Time, bool) {
+// age tells how long ago the byte at seq went to S, if that is still remembered.
+func (e *Echo) age(now time.Time, seq tcb.Seq) (time.Duration, bool) {
 	if !seq.LessThan(e.again.Start) && seq.LessThan(e.again.End) {
-		return e.againAt, true
+		return e.since(e.againAt, now), true
 	}
 	for i := range e.n {
 		if m := e.ring[(e.head+i)%marks]; seq.LessThan(m.end) {
-			return m.at, true
+			return e.since(m.at, now), true
 		}
 	}
-	return time.Time{}, false
+	return 0, false
 }
 
 // asked reports whether S misses the byte at seq: by SACK or by three duplicate
@@ -205,7 +223,7 @@ func (sp *Splice) HeardClient(now time.Time, seg *wire.Segment) {
 // acked measures a round trip and counts flights.
 func (e *Echo) acked(now time.Time, ack tcb.Seq) {
 	for e.n > 0 && !ack.LessThan(e.ring[e.head].end) {
-		e.Sample(now.Sub(e.ring[e.head].at))
+		e.Sample(e.since(e.ring[e.head].at, now))
 		e.head, e.n = (e.head+1)%marks, e.n-1
 	}
 	if e.begun && !ack.LessThan(e.flightEnd) {
