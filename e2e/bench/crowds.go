@@ -14,7 +14,7 @@ import (
 )
 
 // crowds are the numbers of flows whose memory is measured, each in a process of its own.
-type crowds struct{ spliced, answering []int }
+type crowds struct{ spliced, answering, lookup []int }
 
 const (
 	splicedMemory   = "resident memory of a spliced flow"
@@ -48,15 +48,56 @@ func (r *run) crowds(ctx context.Context) error {
 	return nil
 }
 
+const (
+	lookUp = "look-up of a flow"
+	touch  = "two dependent reads of memory, as wide apart"
+)
+
+// lookups measures the table of flows by itself.
+func (r *run) lookups(ctx context.Context) error {
+	for range 3 {
+		for _, n := range r.option.crowds.lookup {
+			progress("look-up among %d flows", n)
+			var l crowd.Lookup
+			if err := r.again(ctx, &l, "lookup", strconv.Itoa(n)); err != nil {
+				return fmt.Errorf("look-up among %d flows: %w", n, err)
+			}
+			k := report.Key{Figure: lookUp, Subject: subject.Sleight, Streams: n}
+			r.book.Add(report.Sample{Key: k, Value: l.Find, Unit: "ns"})
+			k.Figure = touch
+			r.book.Add(report.Sample{Key: k, Value: l.Touch, Unit: "ns"})
+		}
+	}
+	return nil
+}
+
 // crowd runs this program as a gateway with many flows.
 func (r *run) crowd(ctx context.Context, what string, n int) (f crowd.Figure, err error) {
-	c := exec.CommandContext(ctx, r.env.Self, "crowd", what, strconv.Itoa(n))
+	return f, r.again(ctx, &f, "crowd", what, strconv.Itoa(n))
+}
+
+// again runs this program in a process of its own, which prints its result.
+func (r *run) again(ctx context.Context, result any, args ...string) error {
+	c := exec.CommandContext(ctx, r.env.Self, args...)
 	c.Stderr = os.Stderr
 	out, err := c.Output()
 	if err != nil {
-		return f, err
+		return err
 	}
-	return f, json.Unmarshal(out, &f)
+	return json.Unmarshal(out, result)
+}
+
+// lookedUp is the program that measures look-ups.
+func lookedUp(args []string) error {
+	n, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	l, err := crowd.MeasureLookup(n)
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(l)
 }
 
 // crowded is that program.

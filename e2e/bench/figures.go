@@ -103,6 +103,8 @@ func delay(figure string) func(report.Key, load.Result) []report.Sample {
 func base(k report.Key) (report.Key, bool) {
 	to := report.Key{Figure: k.Figure, Subject: subject.NFT, Streams: k.Streams}
 	switch what, which, _ := strings.Cut(k.Figure, ","); what {
+	case lookUp, touch:
+		to.Subject, to.Streams = k.Subject, 1000
 	case swallowed:
 		to.Figure = toServer
 	case switching:

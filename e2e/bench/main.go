@@ -39,6 +39,8 @@ func command(args []string) error {
 			return load.Client(os.Stdin, os.Stdout)
 		case "crowd":
 			return crowded(args[1:])
+		case "lookup":
+			return lookedUp(args[1:])
 		case "pass":
 			return subject.Pass(ctx, args[1])
 		}
@@ -77,7 +79,7 @@ func options(args []string) (o option, err error) {
 	quick := f.Bool("quick", false, "fewer and shorter rounds: about two minutes")
 	rounds := f.Int("rounds", 0, "rounds; 0: as many as the mode has")
 	names := f.String("subjects", "", "subjects, with commas; empty: all")
-	f.StringVar(&o.only, "only", "", "only measures with this in their name (crowd, up, down, swallow, rate, echo, first, whole)")
+	f.StringVar(&o.only, "only", "", "only measures with this in their name (crowd, lookup, up, down, swallow, rate, echo, first, whole)")
 	f.StringVar(&o.out, "out", "e2e/bench/out", "directory of the results")
 	f.StringVar(&o.sleight, "sleight", "bin/sleight", "the gateway's program")
 	if err := f.Parse(args); err != nil {
@@ -87,10 +89,10 @@ func options(args []string) (o option, err error) {
 		return o, fmt.Errorf("no argument is wanted: %v", f.Args())
 	}
 	o.rounds, o.span = 5, span{300 * time.Millisecond, 1200 * time.Millisecond}
-	o.crowds = crowds{spliced: []int{10_000, 100_000, 1_000_000}, answering: []int{10_000, 100_000}}
+	o.crowds = crowds{spliced: []int{10_000, 100_000, 1_000_000}, answering: []int{10_000, 100_000}, lookup: []int{1000, 10_000, 100_000, 1_000_000}}
 	if *quick {
 		o.rounds, o.span = 3, span{100 * time.Millisecond, 400 * time.Millisecond}
-		o.crowds = crowds{spliced: []int{10_000, 100_000}, answering: []int{10_000}}
+		o.crowds = crowds{spliced: []int{10_000, 100_000}, answering: []int{10_000}, lookup: []int{1000, 1_000_000}}
 	}
 	if *rounds > 0 {
 		o.rounds = *rounds
@@ -123,6 +125,11 @@ func bench(ctx context.Context, o option) (err error) {
 	}
 	if o.only == "" || o.only == "crowd" {
 		if err := r.crowds(ctx); err != nil {
+			return err
+		}
+	}
+	if o.only == "" || o.only == "lookup" {
+		if err := r.lookups(ctx); err != nil {
 			return err
 		}
 	}
