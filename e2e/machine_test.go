@@ -3,9 +3,12 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/nftables"
@@ -132,7 +135,7 @@ func tracker(t *testing.T, ns *bed.Namespace) {
 			&expr.Ct{Key: expr.CtKeySTATE, Register: 1},
 			&expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: 4, Mask: binaryutil.NativeEndian.PutUint32(expr.CtStateBitINVALID), Xor: make([]byte, 4)},
 			&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: make([]byte, 4)},
-			&expr.Verdict{Kind: expr.VerdictDrop},
+			&expr.Counter{}, &expr.Verdict{Kind: expr.VerdictDrop},
 		}})
 		return c.Flush()
 	})
@@ -167,4 +170,104 @@ func TestDoctorFindsATrackerThatDropsInvalid(t *testing.T) {
 	if out, code := doctor("client"); code != 0 || !strings.Contains(out, "which matters to keep backends only") {
 		t.Errorf("client: exit %d\n%s", code, out)
 	}
+}
+
+// exempt does what doctor says: packets to and from the claimed prefixes are not
+// tracked.
+func exempt(t *testing.T, ns *bed.Namespace) {
+	t.Helper()
+	err := ns.Do(func() error {
+		c, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		table := c.AddTable(&nftables.Table{Name: "sleight", Family: nftables.TableFamilyINet})
+		chain := c.AddChain(&nftables.Chain{
+			Name: "pre", Table: table, Type: nftables.ChainTypeFilter,
+			Hooknum: nftables.ChainHookPrerouting, Priority: nftables.ChainPriorityRaw,
+		})
+		for _, m := range []struct {
+			proto       byte
+			offset, len uint32
+			prefix      []byte
+		}{
+			{unix.NFPROTO_IPV4, 12, 3, []byte{203, 0, 113}}, {unix.NFPROTO_IPV4, 16, 3, []byte{203, 0, 113}},
+			{unix.NFPROTO_IPV6, 8, 8, bed.Claimed6.Addr().AsSlice()[:8]}, {unix.NFPROTO_IPV6, 24, 8, bed.Claimed6.Addr().AsSlice()[:8]},
+		} {
+			c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
+				&expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1},
+				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{m.proto}},
+				&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: m.offset, Len: m.len},
+				&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: m.prefix},
+				&expr.Notrack{},
+			}})
+		}
+		return c.Flush()
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What doctor finds is real, and its remedy is one: with the tracker in the way
+// segments of a switched connection are dropped in keep mode, afterwards none.
+func TestTheRemedyForATrackerThatDropsInvalid(t *testing.T) {
+	b := newBed(t, bed.Config{})
+	if err := b.OwnClaimed(0); err != nil {
+		t.Fatal(err)
+	}
+	serveWeb(t, b)
+	g := start(t, b, httpConfig("keep"))
+	tracker(t, b.Gateway)
+	ends := []string{"203.0.113.7:80", "[2001:db8:113::7]:80"}
+	g.until("the tracker has dropped something", func() bool {
+		for _, addr := range ends {
+			c := dial(t, b, addr)
+			_ = c.SetDeadline(time.Now().Add(time.Second))
+			fmt.Fprintf(c, "GET /1000000 HTTP/1.1\r\nHost: x\r\nUser-Agent: %s\r\n\r\n", exploit)
+			_, _ = io.ReadAll(io.LimitReader(c, million))
+			_ = c.(*net.TCPConn).SetLinger(0)
+			_ = c.Close()
+		}
+		return dropped(t, b.Gateway) > 0
+	})
+	exempt(t, b.Gateway)
+	before := dropped(t, b.Gateway)
+	for range 5 {
+		for _, addr := range ends {
+			c, r := talking(t, b, addr)
+			wantUpload(t, c, r, bulk[:million])
+		}
+	}
+	if n := dropped(t, b.Gateway) - before; n > 0 {
+		t.Errorf("%d packets were dropped after the remedy", n)
+	}
+	if out, code := sleight(t, b.Gateway, "doctor", "-c", g.file("sleight.yaml")); code != 0 || !strings.Contains(out, "the claimed prefixes are not tracked") {
+		t.Errorf("doctor, after the remedy: exit %d\n%s", code, out)
+	}
+}
+
+// dropped is how many packets the rule that tracker makes has dropped.
+func dropped(t *testing.T, ns *bed.Namespace) (n uint64) {
+	t.Helper()
+	err := ns.Do(func() error {
+		c, err := nftables.New()
+		if err != nil {
+			return err
+		}
+		table := &nftables.Table{Name: "firewall", Family: nftables.TableFamilyINet}
+		rules, err := c.GetRules(table, &nftables.Chain{Name: "forward", Table: table})
+		for _, r := range rules {
+			for _, x := range r.Exprs {
+				if counter, ok := x.(*expr.Counter); ok {
+					n += counter.Packets
+				}
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
 }

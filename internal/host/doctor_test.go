@@ -158,6 +158,64 @@ func (b *bed) filter(byMap bool) {
 	must(b.t, c.Flush())
 }
 
+// exempt takes a prefix out of tracking, as nft does for whole bytes and, with a
+// mask, for other lengths.
+func (b *bed) exempt(priority nftables.ChainPriority, offset uint32, prefix string, masked bool) {
+	b.t.Helper()
+	c, err := nftables.New()
+	must(b.t, err)
+	p := netip.MustParsePrefix(prefix)
+	table := c.AddTable(&nftables.Table{Name: "sleight", Family: nftables.TableFamilyINet})
+	chain := c.AddChain(&nftables.Chain{
+		Name: "pre", Table: table, Type: nftables.ChainTypeFilter,
+		Hooknum: nftables.ChainHookPrerouting, Priority: &priority,
+	})
+	data := p.Addr().AsSlice()[:p.Bits()/8]
+	exprs := []expr.Any{&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: uint32(len(data))}}
+	if masked {
+		data = p.Addr().AsSlice()
+		exprs[0].(*expr.Payload).Len = uint32(len(data))
+		exprs = append(exprs, &expr.Bitwise{SourceRegister: 1, DestRegister: 1, Len: uint32(len(data)), Mask: ipNet(p).Mask, Xor: make([]byte, len(data))})
+	}
+	c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(exprs, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: data}, &expr.Notrack{})})
+	must(b.t, c.Flush())
+}
+
+func TestAnExemptionFromTrackingIsSeen(t *testing.T) {
+	b := newBed(t)
+	b.filter(false)
+	p := b.plan()
+	still := func(why string) {
+		t.Helper()
+		wantProblem(t, examine(t, p, "connection tracker"), "inet other fwd", "notrack")
+		if t.Failed() {
+			t.Fatal(why)
+		}
+	}
+	b.exempt(-300, 12, "203.0.113.0/24", false)
+	b.exempt(-300, 16, "203.0.113.0/24", false)
+	still("IPv6 is tracked")
+	b.exempt(-300, 8, "2001:db8:113::/64", false)
+	b.exempt(-300, 24, "2001:db8:113:8000::/49", true)
+	still("another prefix")
+	b.exempt(-300, 24, "2001:db8:100::/40", true)
+	wantNoProblem(t, examine(t, p, "connection tracker"))
+	p.Claimed = append(p.Claimed, netip.MustParsePrefix("198.51.100.0/24"))
+	still("one more prefix")
+	p.Claimed = p.Claimed[:2]
+	c, err := nftables.New()
+	must(t, err)
+	c.DelTable(&nftables.Table{Name: "sleight", Family: nftables.TableFamilyINet})
+	must(t, c.Flush())
+	for _, offset := range []uint32{12, 16} {
+		b.exempt(0, offset, "203.0.113.0/24", false)
+	}
+	for _, offset := range []uint32{8, 24} {
+		b.exempt(0, offset, "2001:db8:113::/64", false)
+	}
+	still("the rules come after the tracker")
+}
+
 func TestTrackerMattersToKeepOnly(t *testing.T) {
 	b := newBed(t)
 	b.filter(false)

@@ -17,23 +17,29 @@ func (e *examination) filters() {
 		e.problem("netfilter", "nft list ruleset", "cannot be read: %v", err)
 		return
 	}
-	e.invalid(drops.invalid)
+	e.invalid(drops)
 	e.policies(drops.policies)
 }
 
 // invalid tells of rules that drop what a connection tracker calls invalid. In
 // keep mode both legs are one 5-tuple with two sequence spaces, and the tracker
 // sees both.
-func (e *examination) invalid(rules []string) {
-	keep := false
+func (e *examination) invalid(d drops) {
+	keep, tracked := false, false
 	for _, b := range e.plan.Backends {
 		keep = keep || b.Mode == Keep
 	}
+	for _, p := range e.plan.Claimed {
+		tracked = tracked || !exempted(d.exempt, p)
+	}
+	rules := d.invalid
 	switch {
 	case len(rules) == 0:
 		e.ok("connection tracker", "nothing drops what it calls invalid")
 	case !keep:
 		e.ok("connection tracker", "%s drops what it calls invalid, which matters to keep backends only", rules[0])
+	case !tracked:
+		e.ok("connection tracker", "%s drops what it calls invalid, but the claimed prefixes are not tracked", rules[0])
 	default:
 		for _, r := range rules {
 			e.problem("connection tracker", e.exemption(), "%s drops what the tracker calls invalid: in keep mode both legs of a flow have the same addresses and ports but other sequence numbers", r)
@@ -72,6 +78,7 @@ func (e *examination) policies(chains []string) {
 type drops struct {
 	invalid  []string // rules that drop ct state invalid
 	policies []string // base chains at the forward hook with policy drop
+	exempt   []untracked
 }
 
 func scanFilters() (drops, error) {
@@ -93,6 +100,7 @@ func scanFilters() (drops, error) {
 		if err != nil {
 			return d, err
 		}
+		d.exempt = append(d.exempt, exempts(chain, rules)...)
 		for _, r := range rules {
 			if dropsInvalid(r.Exprs) || mapDropsInvalid(c, chain.Table, r.Exprs) {
 				d.invalid = append(d.invalid, chainName(chain))
