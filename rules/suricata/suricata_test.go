@@ -17,7 +17,6 @@ type talk struct {
 
 // sample is a rule of the test file with its conversations.
 type sample struct {
-	sid   int
 	text  string
 	talks []talk
 }
