@@ -166,26 +166,27 @@ func wantDown(t *testing.T, b *bed.Bed, g *gateway, before []string) {
 	}
 }
 
-// A killed gateway forwards nothing raw; `down` cleans up, and so does the next
-// start.
+// A killed gateway forwards nothing raw, in no mode; `down` cleans up, and so does
+// the next start.
 func TestAfterAKill(t *testing.T) {
 	b := keepBed(t)
 	before := machine(t, b.Gateway)
 	dir := t.TempDir()
-	for _, again := range []bool{true, false} {
-		g := launch(t, b, dir, httpConfig("keep"))
+	var g *gateway
+	for _, mode := range []string{"keep", "client", "nat"} {
+		g = launch(t, b, dir, httpConfig(mode)) // over what the last one has left
 		g.started()
-		conn, _ := talking(t, b, "203.0.113.7:80")
-		fmt.Fprint(conn, "GET /bulk HTTP/1.1\r\nHost: x\r\n\r\n")
+		for _, addr := range []string{"203.0.113.7:80", "[2001:db8:113::7]:80"} {
+			conn, _ := talking(t, b, addr)
+			fmt.Fprint(conn, "GET /bulk HTTP/1.1\r\nHost: x\r\n\r\n")
+		}
 		g.kill()
 		wantContained(t, b)
 		c := atS(t, b)
 		inject(t, b.Attacker, netip.MustParseAddr("203.0.113.9"), forge(t, sIs[0], netip.MustParseAddrPort("203.0.113.9:80")))
 		wantOnly(t, c) // nor does the kernel answer for a decoy
-		if !again {
-			wantDown(t, b, g, before)
-		}
 	}
+	wantDown(t, b, g, before)
 }
 
 // "each one clear error that says what to do; […] the machine left as it was": a

@@ -140,6 +140,32 @@ func each(t *testing.T, p pkg, f func(file string, n ast.Node)) {
 	}
 }
 
+// "Goroutine leak check in every package that starts goroutines" (STYLE.md). The
+// benchmark's programs end with what they measure.
+func TestWhoStartsGoroutinesLooksForLeaks(t *testing.T) {
+	for _, p := range packages(t) {
+		starts := false
+		each(t, p, func(_ string, n ast.Node) {
+			_, isGo := n.(*ast.GoStmt)
+			starts = starts || isGo
+		})
+		if !starts || strings.HasPrefix(p.ImportPath, "sleight/e2e/bench") {
+			continue
+		}
+		tests, err := filepath.Glob(filepath.Join(p.Dir, "*_test.go"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		looks := slices.ContainsFunc(tests, func(file string) bool {
+			b, err := os.ReadFile(file)
+			return err == nil && strings.Contains(string(b), `"go.uber.org/goleak"`)
+		})
+		if !looks {
+			t.Errorf("%s starts goroutines, and no test of it looks for leaks (goleak)", p.ImportPath)
+		}
+	}
+}
+
 func TestTheHouseIsTidy(t *testing.T) {
 	for _, p := range packages(t) {
 		if p.Doc == "" && len(p.GoFiles) > 0 {

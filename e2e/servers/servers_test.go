@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
 
 	"sleight/e2e/bed"
 	"sleight/e2e/servers"
@@ -22,6 +23,10 @@ func TestMain(m *testing.M) {
 	}
 	code := m.Run()
 	if err := servers.RemoveTemplates(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	if err := goleak.Find(); err != nil && code == 0 {
 		fmt.Fprintln(os.Stderr, err)
 		code = 1
 	}
