@@ -71,6 +71,36 @@ func (r *run) lookups(ctx context.Context) error {
 	return nil
 }
 
+const (
+	handedRate  = "packets per second, half of them judged by rules"
+	judgedDelay = "delay of a judged packet"
+	passedDelay = "delay of a spliced packet beside judged ones"
+	handedLost  = "judged packets lost, of 19,200"
+)
+
+// handovers asks what decisions cost in the packet's own goroutine and in another.
+func (r *run) handovers(ctx context.Context) error {
+	for range 3 {
+		for _, who := range []string{"own-goroutine", "worker"} {
+			progress("decisions: %s", who)
+			var h crowd.Handover
+			if err := r.again(ctx, &h, "handover", who); err != nil {
+				return fmt.Errorf("decisions, %s: %w", who, err)
+			}
+			add := func(figure string, v float64, unit string) {
+				r.book.Add(report.Sample{Key: report.Key{Figure: figure, Subject: who, Streams: 1}, Value: v, Unit: unit})
+			}
+			add(handedRate, h.PerSecond, "/s")
+			for figure, d := range map[string][]float64{judgedDelay: h.Decided, passedDelay: h.Passed} {
+				add(figure+", median", report.Quantile(d, 0.5)*1e6, "µs")
+				add(figure+", 99th percentile", report.Quantile(d, 0.99)*1e6, "µs")
+			}
+			add(handedLost, float64(h.Lost), "")
+		}
+	}
+	return nil
+}
+
 // crowd runs this program as a gateway with many flows.
 func (r *run) crowd(ctx context.Context, what string, n int) (f crowd.Figure, err error) {
 	return f, r.again(ctx, &f, "crowd", what, strconv.Itoa(n))
@@ -85,6 +115,15 @@ func (r *run) again(ctx context.Context, result any, args ...string) error {
 		return err
 	}
 	return json.Unmarshal(out, result)
+}
+
+// handedOver is the program that measures decisions.
+func handedOver(who string) error {
+	h, err := crowd.MeasureHandover(who == "worker")
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(h)
 }
 
 // lookedUp is the program that measures look-ups.

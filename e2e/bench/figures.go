@@ -102,6 +102,10 @@ func delay(figure string) func(report.Key, load.Result) []report.Sample {
 // connection to the server and asks it, the same done by the client itself.
 func base(k report.Key) (report.Key, bool) {
 	to := report.Key{Figure: k.Figure, Subject: subject.NFT, Streams: k.Streams}
+	if k.Subject == "worker" || k.Subject == "own-goroutine" {
+		to.Subject = "own-goroutine"
+		return to, true
+	}
 	switch what, which, _ := strings.Cut(k.Figure, ","); what {
 	case lookUp, touch:
 		to.Subject, to.Streams = k.Subject, 1000

@@ -41,6 +41,8 @@ func command(args []string) error {
 			return crowded(args[1:])
 		case "lookup":
 			return lookedUp(args[1:])
+		case "handover":
+			return handedOver(args[1])
 		case "pass":
 			return subject.Pass(ctx, args[1])
 		}
@@ -79,7 +81,7 @@ func options(args []string) (o option, err error) {
 	quick := f.Bool("quick", false, "fewer and shorter rounds: about two minutes")
 	rounds := f.Int("rounds", 0, "rounds; 0: as many as the mode has")
 	names := f.String("subjects", "", "subjects, with commas; empty: all")
-	f.StringVar(&o.only, "only", "", "only measures with this in their name (crowd, lookup, up, down, swallow, rate, echo, first, whole)")
+	f.StringVar(&o.only, "only", "", "only measures with this in their name (crowd, lookup, handover, up, down, swallow, rate, echo, first, whole)")
 	f.StringVar(&o.out, "out", "e2e/bench/out", "directory of the results")
 	f.StringVar(&o.sleight, "sleight", "bin/sleight", "the gateway's program")
 	if err := f.Parse(args); err != nil {
@@ -123,13 +125,14 @@ func bench(ctx context.Context, o option) (err error) {
 	if err := r.rounds(ctx); err != nil {
 		return err
 	}
-	if o.only == "" || o.only == "crowd" {
-		if err := r.crowds(ctx); err != nil {
-			return err
+	for _, part := range []struct {
+		name string
+		f    func(context.Context) error
+	}{{"handover", r.handovers}, {"lookup", r.lookups}, {"crowd", r.crowds}} {
+		if o.only != "" && o.only != part.name {
+			continue
 		}
-	}
-	if o.only == "" || o.only == "lookup" {
-		if err := r.lookups(ctx); err != nil {
+		if err := part.f(ctx); err != nil {
 			return err
 		}
 	}

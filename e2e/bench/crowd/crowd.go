@@ -38,7 +38,8 @@ const depth = 1 << 14
 
 // Crowd is a gateway with many flows.
 type Crowd struct {
-	says   string
+	says   func(client int) string // its first words
+	heard  []atomic.Uint32         // the server's sequence number at each client
 	doors  [2]*tuntest.Door
 	decoy  *stack.Decoy
 	g      *redirect.Gateway
@@ -52,10 +53,15 @@ type Crowd struct {
 
 // New starts a gateway for up to flows flows, which are switched, or stay with the decoy.
 func New(flows int, switched bool) (*Crowd, error) {
-	c := &Crowd{says: harmless, room: make(chan struct{}, 512)}
+	text := harmless
 	if switched {
-		c.says = trigger
+		text = trigger
 	}
+	return start(flows, func(int) string { return text })
+}
+
+func start(flows int, says func(int) string) (*Crowd, error) {
+	c := &Crowd{says: says, heard: make([]atomic.Uint32, flows), room: make(chan struct{}, 512)}
 	c.seen.c = c
 	for i := range c.doors {
 		c.doors[i] = tuntest.NewDoor(fmt.Sprintf("door%d", i), 1, depth)
@@ -77,7 +83,7 @@ func New(flows int, switched bool) (*Crowd, error) {
 	c.cancel = cancel
 	c.wg.Add(3)
 	go c.run(ctx)
-	go c.answer(c.doors[0], client{c.says})
+	go c.answer(c.doors[0], client{c})
 	go c.answer(c.doors[1], realHost{})
 	return c, nil
 }
@@ -169,6 +175,12 @@ func (c *Crowd) Flows() int { return c.g.Flows() }
 func Client(i int) netip.AddrPort {
 	a := netip.AddrFrom4([4]byte{20, byte(i >> 16), byte(i >> 8), byte(i)})
 	return netip.AddrPortFrom(a, 40000)
+}
+
+// number is which client has an address.
+func number(a netip.Addr) int {
+	b := a.As4()
+	return int(b[1])<<16 | int(b[2])<<8 | int(b[3])
 }
 
 // host is the netstack as the gateway's decoy.

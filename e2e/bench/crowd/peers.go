@@ -37,9 +37,6 @@ func (c *Crowd) answer(d *tuntest.Door, p peer) {
 		if p.answer(&in, &out) {
 			c.note(d.InjectIP(0, wire.Build(buf, &out)))
 		}
-		if _, ok := p.(client); ok && c.says == harmless && in.Ack == irs+1+tcb.Seq(len(harmless)) {
-			c.seen.arrive()
-		}
 	}
 }
 
@@ -60,13 +57,19 @@ func options() wire.Options {
 }
 
 // client is every client.
-type client struct{ says string }
+type client struct{ c *Crowd }
 
 func (p client) answer(in, out *wire.Segment) bool {
+	i := number(in.Dst.Addr())
+	says := p.c.says(i)
 	if in.Flags.Has(wire.SYN | wire.ACK) {
+		p.c.heard[i].Store(uint32(in.Seq) + 1)
 		out.Flags |= wire.PSH
-		out.Payload = []byte(p.says)
+		out.Payload = []byte(says)
 		return true
+	}
+	if says == harmless && in.Ack == irs+1+tcb.Seq(len(says)) {
+		p.c.seen.arrive()
 	}
 	return len(in.Payload) > 0
 }
