@@ -32,7 +32,8 @@ func (w *worker) drainClient(now time.Time, e *entry, seg *wire.Segment) (toBack
 		w.fillServing(e, d)
 		w.toServing(d, &w.own)
 	}
-	return seg.Len() > 0 || above || moved
+	probe := seg.Seq.LessThan(e.cli.RcvNxt) // a keep-alive wants its answer (RFC 9293, section 3.8.4)
+	return seg.Len() > 0 || above || moved || probe
 }
 
 // belowCut trims a decoy's segment to the cut. Its FIN and RST never pass.

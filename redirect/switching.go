@@ -262,7 +262,7 @@ func (w *worker) commit(now time.Time, e *entry) {
 		return
 	}
 	if e.cli.SndUna.LessThan(e.cut) {
-		e.draining = now.Add(w.g.cfg.Timeouts.Drain)
+		e.draining, e.drainEdge = now.Add(w.g.cfg.Timeouts.Drain), e.cli.SndEdge
 		return
 	}
 	w.detach(now, e)
