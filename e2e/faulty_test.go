@@ -77,10 +77,10 @@ func TestBackendThatIsDown(t *testing.T) {
 	})
 }
 
-// The same client port against two decoy addresses on one backend: in keep both
-// live, in client the second is refused, never reset.
-func TestOnePortAgainstTwoDecoyAddresses(t *testing.T) {
-	for mode, want := range map[string]string{"keep": "the real host's page\n", "nat": "the real host's page\n", "client": "the decoy's page\n"} {
+// The same client port against four decoy addresses on one backend: in keep and nat
+// all live, in client the others are refused and stay with the decoy; none is reset.
+func TestOnePortAgainstSeveralDecoyAddresses(t *testing.T) {
+	for mode, result := range map[string]string{"keep": "ok", "nat": "ok", "client": "collision"} {
 		t.Run(mode, func(t *testing.T) {
 			b := newBed(t, bed.Config{})
 			if mode == "keep" {
@@ -89,26 +89,53 @@ func TestOnePortAgainstTwoDecoyAddresses(t *testing.T) {
 				}
 			}
 			serveWeb(t, b)
-			start(t, b, httpConfig(mode))
-			for i, dst := range []string{"203.0.113.7:80", "203.0.113.8:80"} {
-				c, err := b.Attacker.DialWith(t.Context(), &net.Dialer{
-					LocalAddr: &net.TCPAddr{IP: net.IPv4(198, 51, 100, 2), Port: 40404}, Control: reuse,
-				}, "tcp", dst)
-				if err != nil {
-					t.Fatal(err)
+			g := start(t, b, httpConfig(mode))
+			pages := []string{"the real host's page\n", "the decoy's page\n"}
+			conns := onePort(t, b, "203.0.113.7:80", "203.0.113.8:80", "203.0.113.9:80", "203.0.113.10:80")
+			for range 2 { // all are opened and switched, then all are asked again
+				for i, c := range conns {
+					want := pages[0]
+					if i > 0 && result != "ok" {
+						want = pages[1]
+					}
+					if _, body := ask(t, c.Conn, c.r, "GET", "/", "User-Agent: "+exploit+"\r\n", nil); string(body) != want {
+						t.Errorf("%v: %q, want %q", c.RemoteAddr(), body, want)
+					}
 				}
-				defer c.Close()
-				_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-				_, body := ask(t, c, bufio.NewReader(c), "GET", "/", "User-Agent: "+exploit+"\r\n", nil)
-				if wanted := []string{"the real host's page\n", want}[i]; string(body) != wanted {
-					t.Errorf("%s: %q, want %q", dst, body, wanted)
+			}
+			for i, e := range g.All("switch") {
+				if i > 0 && e.Switch.Result != result {
+					t.Errorf("switch %d: %+v, want %s", i, *e.Switch, result)
 				}
 			}
 		})
 	}
 }
 
-// reuse lets two connections leave from one port.
+// caller is a connection and what is read from it.
+type caller struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+// onePort connects to several addresses from one port.
+func onePort(t *testing.T, b *bed.Bed, addrs ...string) (conns []caller) {
+	t.Helper()
+	for _, dst := range addrs {
+		c, err := b.Attacker.DialWith(t.Context(), &net.Dialer{
+			LocalAddr: &net.TCPAddr{IP: net.IPv4(198, 51, 100, 2), Port: 40404}, Control: reuse,
+		}, "tcp", dst)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = c.Close() })
+		_ = c.SetDeadline(time.Now().Add(60 * time.Second))
+		conns = append(conns, caller{c, bufio.NewReader(c)})
+	}
+	return conns
+}
+
+// reuse lets several connections leave from one port.
 func reuse(_, _ string, c syscall.RawConn) (err error) {
 	cerr := c.Control(func(fd uintptr) { err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEADDR, 1) })
 	return errors.Join(cerr, err)

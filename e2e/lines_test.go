@@ -22,10 +22,12 @@ const (
 	toNobody   = 9
 )
 
-// scripted4 is where the scripted hosts are: one beside S, one beside D2.
+// Where the scripted hosts are, one beside S, one beside D2, and what is dialled: in
+// IPv4 and in IPv6.
 var (
-	scriptedClient = netip.MustParseAddr("198.51.100.77")
-	scriptedServer = netip.MustParseAddr("10.0.2.9")
+	scriptedClient = [2]netip.Addr{netip.MustParseAddr("198.51.100.77"), netip.MustParseAddr("2001:db8:51::77")}
+	scriptedServer = [2]netip.Addr{netip.MustParseAddr("10.0.2.9"), netip.MustParseAddr("fd00:2::9")}
+	claimed        = [2]netip.Addr{netip.MustParseAddr("203.0.113.7"), netip.MustParseAddr("2001:db8:113::7")}
 )
 
 // linesConfig has a decoy that repeats lines, one that answers "big" by bigAnswer
@@ -45,7 +47,7 @@ decoys:
     service: {type: script, turns: [{expect: 'big\n', send: %q}, {expect: 'big\n', send: %[2]q}]}
 backends:
   - {name: kernel, addresses: [10.0.2.2, "fd00:2::2"], mode: client, ports: {17: 7, 9: 99}}
-  - {name: scripted, address: 10.0.2.9, mode: client, ports: {18: 8}}
+  - {name: scripted, addresses: [10.0.2.9, "fd00:2::9"], mode: client, ports: {18: 8}}
 rules:
   - {name: to-scripted, when: 'dport in [8, 18] and (stream contains "!" or stream contains "() {")', action: switch, backend: scripted}
   - {name: to-kernel, when: 'stream contains "!" or stream contains "() {"', action: switch, backend: kernel}
@@ -61,19 +63,29 @@ type linesBed struct {
 	*testing.T
 	*bed.Bed
 	*gateway
-	s, d2 *scripted.Host
-	ports uint16 // the next port of the scripted client
+	hosts  [2]struct{ s, d2 *scripted.Host }
+	s, d2  *scripted.Host // those of the family
+	family int
+	ports  uint16 // the last port of the scripted client
 }
 
 func newLines(t *testing.T, config string) *linesBed {
 	t.Helper()
 	b := newBed(t, bed.Config{})
 	l := &linesBed{T: t, Bed: b, ports: 20000}
-	l.s = scripted.New(t, scriptedClient, bed.End{Namespace: b.Attacker, Device: bed.AttackerDevice}, bed.End{Namespace: b.Gateway, Device: bed.ClientsDevice})
-	l.d2 = scripted.New(t, scriptedServer, bed.End{Namespace: b.Backends[0], Device: bed.HostDevice}, bed.End{Namespace: b.Gateway, Device: bed.BackendDevice(0)})
+	for i := range l.hosts {
+		l.hosts[i].s = scripted.New(t, scriptedClient[i], bed.End{Namespace: b.Attacker, Device: bed.AttackerDevice}, bed.End{Namespace: b.Gateway, Device: bed.ClientsDevice})
+		l.hosts[i].d2 = scripted.New(t, scriptedServer[i], bed.End{Namespace: b.Backends[0], Device: bed.HostDevice}, bed.End{Namespace: b.Gateway, Device: bed.BackendDevice(0)})
+	}
+	l.in(0)
 	serveLines(t, b.Backends[0])
 	l.gateway = start(t, b, config)
 	return l
+}
+
+// in makes what follows happen in IPv4 (0) or IPv6 (1).
+func (l *linesBed) in(family int) {
+	l.family, l.s, l.d2 = family, l.hosts[family].s, l.hosts[family].d2
 }
 
 // run runs a subtest on the bed.
@@ -82,7 +94,7 @@ func (l *linesBed) run(name string, f func(t *testing.T)) { l.T.Run(name, f) }
 // client is a scripted client of the decoy's port, from a port of its own.
 func (l *linesBed) client(t *testing.T, port uint16) *scripted.End {
 	l.ports++
-	return l.s.Client(t, l.ports, netip.AddrPortFrom(netip.MustParseAddr("203.0.113.7"), port))
+	return l.s.Client(t, l.ports, netip.AddrPortFrom(claimed[l.family], port))
 }
 
 // switched is how a client's switch ended.

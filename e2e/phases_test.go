@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"fmt"
 	"testing"
 
 	"sleight/e2e/scripted"
@@ -90,11 +91,14 @@ func commit(name string, c, d *scripted.End) {
 }
 
 func eachPhase(t *testing.T, l *linesBed, f func(t *testing.T, name string, c, d *scripted.End)) {
-	for _, p := range phases {
-		l.run(p.name, func(t *testing.T) {
-			c, d := p.enter(t, l)
-			f(t, p.name, c, d)
-		})
+	for family := range 2 {
+		l.in(family)
+		for _, p := range phases {
+			l.run(fmt.Sprintf("%s v%d", p.name, 4+2*family), func(t *testing.T) {
+				c, d := p.enter(t, l)
+				f(t, p.name, c, d)
+			})
+		}
 	}
 }
 
