@@ -22,6 +22,7 @@ type Service interface {
 type Decoy struct {
 	w      *World
 	g      *redirect.Gateway
+	emit   func(pkt []byte)
 	New    func(redirect.Conn) (HostConfig, Service)
 	gates  map[tcb.Tuple]*gate
 	Faults []string
@@ -33,8 +34,16 @@ func NewDecoy(w *World, n func(redirect.Conn) (HostConfig, Service)) *Decoy {
 	return &Decoy{w: w, New: n, gates: map[tcb.Tuple]*gate{}}
 }
 
-// Attach connects what the decoy emits to the gateway.
-func (d *Decoy) Attach(g *redirect.Gateway) { d.g = g }
+// Attach connects what the decoy emits to the gateway, merged to super-packets if
+// super says so.
+func (d *Decoy) Attach(g *redirect.Gateway, super bool) {
+	d.g = g
+	d.emit = func(pkt []byte) { g.FromDecoy(d.w.Now, pkt, wire.Offload{}) }
+	if super {
+		m := &merger{w: d.w, deliver: func(p []byte, off wire.Offload) { g.FromDecoy(d.w.Now, p, off) }}
+		d.emit = m.take
+	}
+}
 
 // gate stands between one service and its host.
 type gate struct {
@@ -53,11 +62,11 @@ type gate struct {
 // Expect announces a flow.
 func (d *Decoy) Expect(c redirect.Conn) redirect.Gate {
 	hc, svc := d.New(c)
-	hc.Local, hc.Peer = c.Leg.Dest(), c.Leg.Source()
+	hc.Local, hc.Peer, hc.AnyLength = c.Leg.Dest(), c.Leg.Source(), true
 	gt := &gate{d: d, key: c.Leg, svc: svc}
 	gt.host = NewHost(hc, func(s *wire.Segment) {
 		pkt := wire.Build(make([]byte, wire.MaxHeader+len(s.Payload)), s)
-		d.w.After(20*time.Microsecond, func() { d.g.FromDecoy(d.w.Now, pkt, wire.Offload{}) })
+		d.w.After(20*time.Microsecond, func() { d.emit(pkt) })
 	})
 	d.gates[c.Leg] = gt
 	d.Live++
@@ -67,7 +76,8 @@ func (d *Decoy) Expect(c redirect.Conn) redirect.Gate {
 // Inject gives a host a packet.
 func (d *Decoy) Inject(pkt []byte) {
 	var s wire.Segment
-	if wire.Parse(&s, pkt, wire.Offload{}) != wire.OK {
+	// The gateway has verified the checksum, and may have left it partial.
+	if wire.Parse(&s, pkt, wire.Offload{CsumValid: true}) != wire.OK {
 		d.Faults = append(d.Faults, "a packet that does not parse")
 		return
 	}

@@ -22,6 +22,7 @@ type HostConfig struct {
 	TSBase      uint32 // of the timestamp clock, 1 ms a tick
 	Buffer      int    // receive buffer, in bytes
 	Slow        int    // the application reads at most so much at a time; 0: all at once
+	AnyLength   bool   // takes segments beyond its MSS, as a netstack does
 	Strict      bool   // no packet was lost or reordered: hold the peer to the letter
 }
 

@@ -16,11 +16,13 @@ type Net struct {
 	G      *redirect.Gateway
 	Decoy  *Decoy
 	Events Events
+	Faults []string // of what the gateway wrote to its devices
 
 	s        map[tcb.Tuple]*Host
 	d2       map[tcb.Tuple]*server
 	listen   func(*wire.Segment) (HostConfig, Service, bool)
 	up, down [2]*Link // [0]: S's wire, [1]: D2's; up: toward the gateway
+	merge    [2]*merger
 }
 
 type server struct {
@@ -49,13 +51,23 @@ func (e *Events) FlowEnd(_ time.Time, _ redirect.FlowInfo, d redirect.Ended) {
 }
 
 // simDoor is a gateway's door onto a wire.
-type simDoor struct{ link *Link }
+type simDoor struct {
+	net   *Net
+	link  *Link
+	super bool
+}
 
 func (d simDoor) Queues() int                   { return 1 }
-func (d simDoor) Super() bool                   { return false }
+func (d simDoor) Super() bool                   { return d.super }
 func (d simDoor) Read(int, []byte) (int, error) { select {} }
 func (d simDoor) Write(_ int, b []byte) (int, error) {
-	d.link.Send(b[redirect.VnetHeader:])
+	pkts, err := segment(b)
+	if err != nil {
+		d.net.Faults = append(d.net.Faults, err.Error())
+	}
+	for _, p := range pkts {
+		d.link.Send(p)
+	}
 	return len(b), nil
 }
 
@@ -65,6 +77,7 @@ type Config struct {
 	Client    Fault // S's wire
 	Backend   Fault // D2's wire
 	Gateway   redirect.Config
+	Offload   bool // super-packets at the gateway's devices, and from the decoy
 	NewDecoy  func(redirect.Conn) (HostConfig, Service)
 	NewServer func(syn *wire.Segment) (HostConfig, Service, bool) // false: refuses
 }
@@ -73,13 +86,17 @@ type Config struct {
 func NewNet(c Config) *Net {
 	n := &Net{World: NewWorld(c.Seed), s: map[tcb.Tuple]*Host{}, d2: map[tcb.Tuple]*server{}, listen: c.NewServer}
 	n.Decoy = NewDecoy(n.World, c.NewDecoy)
-	n.up[0] = NewLink(n.World, c.Client, func(p []byte) { n.gateway(0, p) })
-	n.up[1] = NewLink(n.World, c.Backend, func(p []byte) { n.gateway(1, p) })
+	for i, f := range [...]Fault{c.Client, c.Backend} {
+		n.up[i] = NewLink(n.World, f, func(p []byte) { n.gateway(i, p) })
+		if c.Offload {
+			n.merge[i] = &merger{w: n.World, deliver: func(p []byte, off wire.Offload) { n.G.FromDoor(n.Now, i, header(p, off)) }}
+		}
+	}
 	n.down[0] = NewLink(n.World, c.Client, n.toS)
 	n.down[1] = NewLink(n.World, c.Backend, n.toD2)
 	c.Gateway.Started = n.Now.Add(-time.Hour)
-	n.G = redirect.New(c.Gateway, []redirect.Door{simDoor{n.down[0]}, simDoor{n.down[1]}}, n.Decoy, &n.Events, func() time.Time { return n.Now })
-	n.Decoy.Attach(n.G)
+	n.G = redirect.New(c.Gateway, []redirect.Door{simDoor{n, n.down[0], c.Offload}, simDoor{n, n.down[1], c.Offload}}, n.Decoy, &n.Events, func() time.Time { return n.Now })
+	n.Decoy.Attach(n.G, c.Offload)
 	n.Drive(5*time.Millisecond, n.advance)
 	return n
 }
@@ -96,7 +113,11 @@ func (n *Net) advance(now time.Time) {
 }
 
 func (n *Net) gateway(door int, pkt []byte) {
-	n.G.FromDoor(n.Now, door, append(make([]byte, redirect.VnetHeader), pkt...))
+	if m := n.merge[door]; m != nil {
+		m.take(pkt)
+		return
+	}
+	n.G.FromDoor(n.Now, door, header(pkt, wire.Offload{}))
 }
 
 func (n *Net) toS(pkt []byte) {

@@ -72,6 +72,7 @@ type Scenario struct {
 	backend   HostConfig
 	fault     [2]Fault
 	closeLate bool
+	offload   bool
 	lose      func(n int) bool // of the packets to D2
 	loseS     func(n int) bool // of the packets to S
 	pause     time.Duration    // between two chunks
@@ -86,7 +87,8 @@ func draw[T any](r *rand.Rand, of ...T) T { return of[r.IntN(len(of))] }
 // NewScenario draws a conversation.
 func NewScenario(seed uint64) *Scenario {
 	r := rand.New(rand.NewPCG(seed, 77))
-	s := &Scenario{Seed: seed, Lossless: r.IntN(3) == 0, refuse: r.IntN(8) == 0, mode: draw(r, redirect.Keep, redirect.ToBackend, redirect.NAT)}
+	s := &Scenario{Seed: seed, Lossless: r.IntN(3) == 0, refuse: r.IntN(8) == 0, mode: draw(r, redirect.Keep, redirect.ToBackend, redirect.NAT),
+		offload: seed/2%2 == 0}
 	host := func() HostConfig {
 		h := HostConfig{
 			ISS: draw(r, isns...), MSS: draw[uint16](r, 536, 1200, 1460), WndShift: draw(r, -1, 0, 2, 7, 10, 14),
@@ -191,7 +193,7 @@ func (s *Scenario) Run() (out Outcome) {
 		s.config(&cfg)
 	}
 	n := NewNet(Config{
-		Seed: s.Seed, Client: s.fault[0], Backend: s.fault[1], Gateway: cfg,
+		Seed: s.Seed, Client: s.fault[0], Backend: s.fault[1], Gateway: cfg, Offload: s.offload,
 		NewDecoy: func(redirect.Conn) (HostConfig, Service) { return s.decoy, service("decoy") },
 		NewServer: func(*wire.Segment) (HostConfig, Service, bool) {
 			return s.backend, service("backend"), !s.refuse
@@ -242,6 +244,7 @@ func (s *Scenario) problem(n *Net, h *Host) string {
 			bad = append(bad, who+": "+f)
 		}
 	}
+	note("gateway", n.Faults)
 	note("S", h.Faults)
 	note("decoy", n.Decoy.Faults)
 	for _, gt := range n.Decoy.gates {
