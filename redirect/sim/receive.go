@@ -148,6 +148,7 @@ func (h *Host) check(now time.Time, s *wire.Segment) bool {
 			h.Repeats++
 		}
 		h.acknowledged(now, s)
+		h.push(now)
 		h.ack(now)
 		return false
 	}
