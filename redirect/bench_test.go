@@ -84,7 +84,7 @@ func setup(t *testing.T, edit func(*redirect.Config)) *bench {
 	b := &bench{T: t, w: sim.NewWorld(1)}
 	b.hosts = sim.NewDecoy(b.w, func(redirect.Conn) (sim.HostConfig, sim.Service) { return decoyHost, mute{} })
 	b.make(edit, b.hosts)
-	b.hosts.Attach(b.g)
+	b.hosts.Attach(b.g, false)
 	return b
 }
 

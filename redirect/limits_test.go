@@ -314,7 +314,7 @@ func (fullGate) Answered() ([]byte, []record.Mark, bool) {
 func TestATranscriptAtItsBoundIsNotReplayed(t *testing.T) {
 	b := setup(t, nil)
 	b.make(nil, full{b.hosts})
-	b.hosts.Attach(b.g)
+	b.hosts.Attach(b.g, false)
 	b.dial(1).say(sim.Trigger)
 	b.wantSwitch("overflow")
 	b.wantSilence(1)

@@ -82,8 +82,9 @@ func (sp *Splice) hear(seg *wire.Segment) Outcome {
 	if !seg.Seq.LessThan(cut) || seg.Flags.Has(wire.RST) {
 		return Pass
 	}
-	// A keep-alive directly before the cut is S's to answer (RFC 9293, 3.8.4).
-	if seg.Seq == cut-1 && len(seg.Payload) <= 1 && seg.Len() == tcb.Size(len(seg.Payload)) {
+	// A keep-alive directly before the cut is S's to answer (RFC 9293, 3.8.4). One
+	// with a byte cannot be told from the last byte below the cut, sent again.
+	if seg.Seq == cut-1 && seg.Len() == 0 {
 		return Pass
 	}
 	if below := tcb.Diff(cut, seg.Seq); below < int(seg.Len()) && below <= len(seg.Payload) {

@@ -15,6 +15,8 @@ const (
 	dupThresh    = 3 // RFC 5681, section 3.2
 	// markGap merges what was passed on in one burst.
 	markGap = time.Millisecond
+	// keepAliveAfter is less than the idle time of any host's keep-alives.
+	keepAliveAfter = time.Second
 )
 
 // mark says when bytes up to end, in the serving leg's numbers, went to S.
@@ -58,6 +60,7 @@ type Echo struct {
 	flightEnd tcb.Seq
 
 	una     tcb.Seq // S's acknowledgement
+	unaAt   moment  // when it came
 	dups    int32
 	sacked  tcb.Seq // right edge of the highest block that S has SACKed
 	hasSack bool
@@ -105,10 +108,10 @@ func (sp *Splice) once(now time.Time, seg *wire.Segment) Outcome {
 		e.note(now, end)
 		return Pass
 	}
-	if una := sp.Cli.SndUna - tcb.Seq(sp.SeqDelta); !una.LessThan(end) && !e.probe(seg, una) {
+	if una := sp.Cli.SndUna - tcb.Seq(sp.SeqDelta); !una.LessThan(end) && !e.keepAlive(now, seg, una) {
 		return Answer // S has acknowledged it all: the serving leg missed that
 	}
-	if e.flights >= trainFlights || e.probe(seg, e.top) || e.asked(seg.Seq) {
+	if e.flights >= trainFlights || e.asked(seg.Seq) {
 		return Pass
 	}
 	if age, ok := e.age(now, seg.Seq); !ok || age >= e.Timeout() {
@@ -119,10 +122,10 @@ func (sp *Splice) once(now time.Time, seg *wire.Segment) Outcome {
 	return Swallow
 }
 
-// probe recognises a keep-alive: nothing or one byte directly before what is
-// next (RFC 9293, section 3.8.4).
-func (e *Echo) probe(seg *wire.Segment, next tcb.Seq) bool {
-	return seg.Len() <= 1 && seg.Flags&wire.FIN == 0 && seg.Seq == next-1
+// keepAlive recognises a keep-alive with a byte (RFC 9293, section 3.8.4): only a
+// long silence tells it from the last byte, sent again.
+func (e *Echo) keepAlive(now time.Time, seg *wire.Segment, una tcb.Seq) bool {
+	return seg.Len() == 1 && seg.Flags&wire.FIN == 0 && seg.Seq == una-1 && e.since(e.unaAt, now) >= keepAliveAfter
 }
 
 // note remembers that everything up to end went to S now.
@@ -213,7 +216,7 @@ func (sp *Splice) HeardClient(now time.Time, seg *wire.Segment) {
 	switch {
 	case !e.begun:
 	case e.una.LessThan(ack):
-		e.una, e.dups = ack, 0
+		e.una, e.unaAt, e.dups = ack, e.moment(now), 0
 		e.acked(now, ack)
 	case ack == e.una && seg.Len() == 0 && ack.LessThan(e.top):
 		e.dups++

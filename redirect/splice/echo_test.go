@@ -93,10 +93,12 @@ func TestWhatSHasAcknowledgedAlready(t *testing.T) {
 	each(t, func(x *bench) {
 		x.want(answer, passes)
 		x.says(`client < . 51:51(0) ack 111 win 500 <TS val 60 ecr 1000>`)
+		const last = `serving < . 50:51(1) ack 51 win 64 <TS val 410 ecr 50> "9"`
+		x.want(last, "answer") // crossed with the acknowledgement
 		x.wait(time.Hour)
 		x.want(answer, "answer")
-		x.want(`serving < . 50:51(1) ack 51 win 64 <TS val 410 ecr 50> "9"`,
-			`client > . 110:111(1) ack 51 win 512 <TS val 1010 ecr 50> "9"`)
+		// A keep-alive (RFC 9293, section 3.8.4).
+		x.want(last, `client > . 110:111(1) ack 51 win 512 <TS val 1010 ecr 50> "9"`)
 	})
 }
 
@@ -170,12 +172,17 @@ func TestARetransmissionWithNews(t *testing.T) {
 		`client > P. 106:116(10) ack 51 win 512 <TS val 1010 ecr 50> "56789abcde"`)
 }
 
-// A zero-window probe and a RST are never suppressed.
-func TestProbesAndRSTsPass(t *testing.T) {
+// One byte that S has not acknowledged is a retransmission like any other.
+func TestTheLastByteSentAgain(t *testing.T) {
 	x := setup(t, 1000, 1000, 1000)
 	x.want(answer, passes)
-	probe := `serving < . 50:51(1) ack 51 win 64 <TS val 410 ecr 50> "9"`
-	x.want(probe, `client > . 110:111(1) ack 51 win 512 <TS val 1010 ecr 50> "9"`)
+	x.want(`serving < . 50:51(1) ack 51 win 64 <TS val 410 ecr 50> "9"`, "swallow")
+}
+
+// A RST is never suppressed.
+func TestRSTsPass(t *testing.T) {
+	x := setup(t, 1000, 1000, 1000)
+	x.want(answer, passes)
 	x.want(`serving < R. 41:51(10) ack 51 win 64 "0123456789"`, `client > R. 101:111(10) ack 51 win 512 "0123456789"`)
 }
 
