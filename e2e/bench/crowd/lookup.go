@@ -1,6 +1,7 @@
 package crowd
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -49,8 +50,12 @@ func MeasureLookup(flows int) (Lookup, error) {
 	for i := range order {
 		order[i] = int32(r.IntN(flows))
 	}
-	find, err := find(tab, order)
-	return Lookup{Flows: flows, Find: find, Touch: touch(all, order)}, err
+	l := Lookup{Flows: flows}
+	var err error
+	if l.Find, err = find(tab, order); err == nil {
+		l.Touch, err = touch(all, order)
+	}
+	return l, err
 }
 
 func keyOf(i int) flow.Key { return flow.Key{Leg: tcb.TupleOf(Client(i), dialled)} }
@@ -81,18 +86,17 @@ func find(tab *flow.Table[*body], order []int32) (float64, error) {
 	return float64(spent.Nanoseconds()) / float64(len(order)), nil
 }
 
-// sink keeps what was read.
-var sink uint64
-
 // touch reads the pointer to a flow and then the flow, in the same order: less than that
 // no table can do. Each read waits for the one before, as a look-up's do.
-func touch(all []*body, order []int32) float64 {
+func touch(all []*body, order []int32) (float64, error) {
 	begun := time.Now()
 	n := int32(0)
 	for _, i := range order {
 		n = int32(all[(i+n)%int32(len(all))].client.Key.Side) // 0
 	}
 	spent := time.Since(begun)
-	sink += uint64(n)
-	return float64(spent.Nanoseconds()) / float64(len(order))
+	if n != 0 {
+		return 0, errors.New("a flow's client leg is none")
+	}
+	return float64(spent.Nanoseconds()) / float64(len(order)), nil
 }
