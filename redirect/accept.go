@@ -37,9 +37,9 @@ func (w *worker) accept(now time.Time, seg *wire.Segment, h *front.HalfOpen) {
 // is what is full, and tries again.
 func (w *worker) makeRoom(now time.Time, e *entry, err error) bool {
 	g := w.g
-	reason, rank := flowsFull, spare
+	reason, rank := flowsFull, g.spare
 	if err == flow.ErrClientFull {
-		reason, rank = clientFull, spareClosing
+		reason, rank = clientFull, g.spareClosing
 	}
 	old, ok := g.flows.Evict(e.node.Key, err == flow.ErrClientFull, func(c *entry) int {
 		if !c.mu.TryLock() {
@@ -64,15 +64,15 @@ const spareAfter = 10 * time.Second
 
 // spare ranks flows by how well they can be spared where the table is full: those in
 // Closing, then answering ones, the longest silent first; what a backend serves never.
-func spare(now time.Time, e *entry) int {
-	if idle := now.Sub(e.heard); e.phase == Answering && idle >= spareAfter {
+func (g *Gateway) spare(now time.Time, e *entry) int {
+	if idle := now.Sub(g.time(e.heard)); e.phase == Answering && idle >= spareAfter {
 		return max(1, math.MaxInt32-int(idle/time.Second))
 	}
-	return spareClosing(now, e)
+	return g.spareClosing(now, e)
 }
 
 // spareClosing is spare where a client has too many flows: its live ones are its own.
-func spareClosing(_ time.Time, e *entry) int {
+func (g *Gateway) spareClosing(_ time.Time, e *entry) int {
 	if e.phase == Closing {
 		return 0
 	}
@@ -81,10 +81,10 @@ func spareClosing(_ time.Time, e *entry) int {
 
 func (g *Gateway) newEntry(now time.Time, seg *wire.Segment, h *front.HalfOpen) *entry {
 	e := &entry{
-		id: g.newID(), client: seg.Src, dialled: seg.Dst,
+		id:    g.newID(),
 		decoy: int(h.Tag), profile: g.cfg.Decoys[h.Tag].Profile,
-		started: h.Started, heard: now, spoke: now, tsOffset: h.TSOffset,
-		paws: h.TSRecent, judged: h.IRS + 1, syn: synFacts(h),
+		started: g.at(h.Started), heard: g.at(now), spoke: g.at(now), tsOffset: h.TSOffset,
+		paws: h.TSRecent, judged: h.IRS + 1,
 	}
 	e.node.Key, e.node.Of = clientKey(seg), e
 	e.ipID = uint16(g.hash(e.node.Key, 1))
@@ -104,7 +104,7 @@ func (g *Gateway) newEntry(now time.Time, seg *wire.Segment, h *front.HalfOpen) 
 	e.rec = record.New(record.Config{
 		Limit: g.cfg.Limits.Record + g.cfg.Limits.Held, Ahead: g.cfg.Limits.Held,
 	}, h.IRS+1)
-	e.rules = new(rules.Flow)
+	e.rules = &reading{syn: synFacts(h)}
 	e.rules.Init(g.hash(e.node.Key, 2))
 	return e
 }
@@ -153,7 +153,7 @@ func (w *worker) newLeg(e *entry, src, dst netip.AddrPort) *leg {
 	l.srv.SndEdge, l.srv.SndUna, l.srv.SndNxt = e.cli.RcvNxt, e.cli.RcvNxt, e.cli.RcvNxt
 	l.ToServer.Src, l.ToServer.Dst, l.ToServer.TTL = src, dst, 64
 	l.ToServer.FlowLabel = uint32(g.hash(e.node.Key, 4)) & 0xfffff
-	l.ToClient.Src, l.ToClient.Dst = e.dialled, e.client
+	l.ToClient.Src, l.ToClient.Dst = e.dialled(), e.client()
 	l.ToClient.TTL = e.profile.TTL
 	l.ToClient.FlowLabel = g.label(e)
 	l.Echo.Init(e.srtt, e.rttvar, e.handshakeTSEcr)
@@ -172,7 +172,7 @@ func (e *entry) offer(mss uint16) wire.Options {
 // openDecoy opens the flow's leg to the decoy.
 func (w *worker) openDecoy(now time.Time, e *entry) {
 	g := w.g
-	src, dst := g.decoyPair(e.dialled.Addr().Is4())
+	src, dst := g.decoyPair(e.dialled().Addr().Is4())
 	l := w.newLeg(e, src, dst)
 	l.door = decoyDoor
 	l.node.Key = flow.Key{Leg: tcb.TupleOf(dst, src), Side: tcb.Serving, Door: 0xff}
@@ -181,7 +181,7 @@ func (w *worker) openDecoy(now time.Time, e *entry) {
 	}
 	e.dec = l
 	e.gate = g.decoy.Expect(Conn{
-		Leg: tcb.TupleOf(src, dst), Client: e.client, Dialled: e.dialled, Decoy: e.decoy,
+		Leg: tcb.TupleOf(src, dst), Client: e.client(), Dialled: e.dialled(), Decoy: e.decoy,
 		Record: g.cfg.Limits.DecoyRecord, Budget: g.record,
 	})
 	l.open = replay.New(replay.Config{

@@ -30,7 +30,7 @@ const (
 // client takes one segment of S's. It reports true where the segment begins a
 // new connection in place of this flow, which is gone then.
 func (w *worker) client(now time.Time, e *entry, seg *wire.Segment) (again bool) {
-	e.heard = now
+	e.heard = w.g.at(now)
 	e.count(tcb.Client, len(seg.Payload))
 	switch {
 	case e.silent:
@@ -111,10 +111,10 @@ func (w *worker) acceptable(now time.Time, e *entry, seg *wire.Segment) bool {
 // that came twice (RFC 2883); bare ones are limited.
 func (w *worker) repeatAck(now time.Time, e *entry, dup wire.Block) {
 	if dup.Start == dup.End {
-		if now.Sub(e.repeated) < repeatEvery {
+		if now.Sub(w.g.time(e.repeated)) < repeatEvery {
 			return
 		}
-		e.repeated = now
+		e.repeated = w.g.at(now)
 	}
 	w.ackClient(now, e, dup)
 }
@@ -123,7 +123,7 @@ func (w *worker) repeatAck(now time.Time, e *entry, dup wire.Block) {
 func (w *worker) ackClient(now time.Time, e *entry, dup wire.Block) {
 	l := e.serving()
 	if l == nil {
-		l = w.newLeg(e, e.client, e.dialled)
+		l = w.newLeg(e, e.client(), e.dialled())
 	}
 	w.own = wire.Segment{}
 	if e.cli.SACK {
@@ -170,7 +170,7 @@ func (w *worker) assemble(now time.Time, e *entry, seg *wire.Segment) (sent bool
 		return false
 	}
 	e.packets++
-	e.spoke = now
+	e.spoke = w.g.at(now)
 	if !fits {
 		return w.feed(now, e)
 	}
@@ -344,7 +344,7 @@ func (w *worker) bareToDecoy(e *entry, seg *wire.Segment) {
 // openVerdict asks the rules before the decoy has spoken, and opens its leg.
 func (w *worker) openVerdict(now time.Time, e *entry) {
 	f := w.facts(now, e)
-	w.g.cfg.Rules.Start(e.rules, &f)
+	w.g.cfg.Rules.Start(&e.rules.Flow, &f)
 	w.judge(now, e)
 	if !e.gone && e.phase == Answering && e.dec == nil {
 		w.openDecoy(now, e)
@@ -354,8 +354,8 @@ func (w *worker) openVerdict(now time.Time, e *entry) {
 // facts is what the rules may know of a flow.
 func (w *worker) facts(now time.Time, e *entry) rules.Facts {
 	f := rules.Facts{
-		Src: e.client, Dst: e.dialled, Decoy: w.g.cfg.Decoys[e.decoy].Name,
-		Packets: e.packets, Now: now, Age: now.Sub(e.started), Idle: now.Sub(e.spoke), SYN: e.syn,
+		Src: e.client(), Dst: e.dialled(), Decoy: w.g.cfg.Decoys[e.decoy].Name,
+		Packets: e.packets, Now: now, Age: now.Sub(w.g.time(e.started)), Idle: now.Sub(w.g.time(e.spoke)), SYN: e.rules.syn,
 	}
 	if e.rec != nil {
 		f.Stream = e.rec.Stream()
@@ -383,18 +383,18 @@ func (w *worker) judge(now time.Time, e *entry) {
 		e.judgeAll()
 		return
 	}
-	if (e.rules.Exhausted(workPerFlow) || e.rules.Unfinished()) && now.Before(e.nextJudge) {
+	if (e.rules.Exhausted(workPerFlow) || e.rules.Unfinished()) && now.Before(w.g.time(e.nextJudge)) {
 		return // the bytes wait
 	}
 	f := w.facts(now, e)
-	v := w.g.cfg.Rules.Decide(e.rules, &f)
+	v := w.g.cfg.Rules.Decide(&e.rules.Flow, &f)
 	w.reportLogs(now, e, &v)
 	if v.Action != rules.Wait {
 		w.rule(now, e, v)
 		return
 	}
 	if e.rules.Unfinished() {
-		e.nextJudge = now.Add(lateEvery)
+		e.nextJudge = w.g.at(now.Add(lateEvery))
 		return
 	}
 	if len(f.Stream) >= w.g.cfg.Limits.Record {
@@ -402,12 +402,12 @@ func (w *worker) judge(now time.Time, e *entry) {
 		return
 	}
 	e.judgeAll()
-	e.nextJudge = time.Time{}
+	e.nextJudge = 0
 	switch {
-	case w.g.cfg.Rules.Timed(e.rules):
-		e.nextJudge = now.Add(judgeEvery)
+	case w.g.cfg.Rules.Timed(&e.rules.Flow):
+		e.nextJudge = w.g.at(now.Add(judgeEvery))
 	case e.rules.Exhausted(workPerFlow):
-		e.nextJudge = now.Add(lateEvery)
+		e.nextJudge = w.g.at(now.Add(lateEvery))
 	}
 }
 
@@ -461,6 +461,6 @@ func (w *worker) stay(now time.Time, e *entry, v rules.Verdict, reason string) {
 		w.g.seen.Decision(now, e.info(), Decided{v.Rule, verdict, reason, v.Offset, v.Alert})
 	}
 	e.spoken()
-	e.nextJudge = time.Time{}
+	e.nextJudge = 0
 	e.judgeAll()
 }

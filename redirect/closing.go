@@ -44,7 +44,7 @@ func (w *worker) close(now time.Time, e *entry, why string, wait time.Duration) 
 	}
 	e.ended = e.phase
 	e.phase, e.why = Closing, why
-	e.closing = now.Add(wait)
+	e.closing = w.g.at(now.Add(wait))
 }
 
 // cancel ends a switch because the connection itself ended.
@@ -131,7 +131,7 @@ func (w *worker) servingRST(now time.Time, e *entry, l *leg, seg *wire.Segment) 
 // sendReset resets S at seq.
 func (w *worker) sendReset(e *entry, seq tcb.Seq) {
 	w.own = wire.Segment{
-		Src: e.dialled, Dst: e.client, TTL: e.profile.TTL, DF: true,
+		Src: e.dialled(), Dst: e.client(), TTL: e.profile.TTL, DF: true,
 		Seq: seq, Flags: wire.RST, FlowLabel: w.g.label(e),
 	}
 	w.toClient(e, &w.own)
@@ -192,6 +192,6 @@ func (w *worker) end(now time.Time, e *entry, why string) {
 		Reason: why, Phase: phase.String(),
 		BytesToServer: e.bytes[tcb.Client], BytesToClient: e.bytes[tcb.Serving],
 		PacketsToServer: e.pkts[tcb.Client], PacketsToClient: e.pkts[tcb.Serving],
-		Age: now.Sub(e.started),
+		Age: now.Sub(w.g.time(e.started)),
 	})
 }

@@ -11,7 +11,7 @@ import (
 // drainClient gives the decoy, while S has not acknowledged the cut, its part of
 // a client's segment. It reports whether the backend gets one too.
 func (w *worker) drainClient(now time.Time, e *entry, seg *wire.Segment) (toBackend bool) {
-	e.draining = now.Add(w.g.cfg.Timeouts.Drain)
+	e.draining = w.g.at(now.Add(w.g.cfg.Timeouts.Drain))
 	if !e.cli.SndUna.LessThan(e.cut) {
 		w.detach(now, e)
 		return true
@@ -60,7 +60,7 @@ func (w *worker) belowCut(e *entry, l *leg, seg *wire.Segment) bool {
 // nothing comes out. Whatever it might still say has no flow.
 func (w *worker) detach(now time.Time, e *entry) {
 	l := e.dec
-	e.draining = time.Time{}
+	e.draining = 0
 	if l == nil {
 		return
 	}

@@ -51,18 +51,16 @@ type entry struct {
 
 	id      uint64
 	node    flow.Member[*entry] // its key, and its place in the table
-	client  netip.AddrPort
-	dialled netip.AddrPort
 	decoy   int
 	profile *profile.Profile
 	phase   Phase
 
-	started   time.Time
-	heard     time.Time // anything from either peer
-	spoke     time.Time // the client's last byte
-	closing   time.Time // when Closing ends
-	nextJudge time.Time // of a rule that looks at time, or of bytes not judged yet
-	repeated  time.Time // the last bare acknowledgement that was repeated
+	started   instant
+	heard     instant // anything from either peer
+	spoke     instant // the client's last byte
+	closing   instant // when Closing ends
+	nextJudge instant // of a rule that looks at time, or of bytes not judged yet
+	repeated  instant // the last bare acknowledgement that was repeated
 
 	cli      tcb.Leg
 	paws     uint32 // TS.Recent of the client leg (RFC 7323, section 4.3)
@@ -73,11 +71,9 @@ type entry struct {
 	taken   int            // of the record budget, in bytes
 	judged  tcb.Seq        // client bytes before this may go to a serving leg
 	held    bool           // bytes from judged on wait for the end of a switch
-	holding time.Time      // since when
 	final   bool           // the verdict is spoken
 	silent  bool           // verdict drop: what S sends is discarded
-	rules   *rules.Flow    // nil once the verdict is spoken
-	syn     rules.SYN
+	rules   *reading       // nil once the verdict is spoken
 	packets int
 
 	dec  *leg // nil before it is opened and after it was detached
@@ -86,7 +82,7 @@ type entry struct {
 	sw   *attempt
 
 	cut      tcb.Seq // once Spliced, in the client leg's numbers
-	draining time.Time
+	draining instant
 
 	cliFIN, srvFIN tcb.Seq // after the FIN, in the client leg's numbers
 	hasCliFIN      bool
@@ -96,10 +92,38 @@ type entry struct {
 	bytes, pkts    [2]uint64 // by the side that they came from
 	srtt, rttvar   time.Duration
 	handshakeTSEcr uint32
-	scheduled      time.Time
+	scheduled      instant
 	scaled         bool    // the client leg uses window scales
 	drainEdge      tcb.Seq // S's edge when the backend was last told of it
 	ended          Phase   // what it was before Closing
+}
+
+// reading is what the rules know of a flow and keep of it.
+type reading struct {
+	rules.Flow
+	syn rules.SYN
+}
+
+// client and dialled are the client leg's ends, as S has them.
+func (e *entry) client() netip.AddrPort  { return e.node.Key.Leg.Source() }
+func (e *entry) dialled() netip.AddrPort { return e.node.Key.Leg.Dest() }
+
+// instant is a time in nanoseconds since the gateway's clock began, a third as large
+// as a time.Time; 0 is never.
+type instant int64
+
+func (g *Gateway) at(t time.Time) instant {
+	if t.IsZero() {
+		return 0
+	}
+	return instant(t.Sub(g.cfg.Started))
+}
+
+func (g *Gateway) time(i instant) time.Time {
+	if i == 0 {
+		return time.Time{}
+	}
+	return g.cfg.Started.Add(time.Duration(i))
 }
 
 // leg is a serving leg of a flow.
@@ -135,4 +159,4 @@ func (e *entry) serving() *leg {
 	return e.dec
 }
 
-func (e *entry) info() FlowInfo { return FlowInfo{e.id, e.client, e.dialled} }
+func (e *entry) info() FlowInfo { return FlowInfo{e.id, e.client(), e.dialled()} }

@@ -71,7 +71,7 @@ func (w *worker) icmpFromClient(e *entry, ic *wire.ICMPError) bool {
 	ic.QuoteSeq -= tcb.Seq(l.SeqDelta)
 	ic.Dst = l.ToServer.Dst.Addr()
 	// A router's own address stays where it says nothing of S.
-	if l.nat.IsValid() && ic.Src == e.client.Addr() || l == e.dec {
+	if l.nat.IsValid() && ic.Src == e.client().Addr() || l == e.dec {
 		ic.Src = l.ToServer.Src.Addr()
 	}
 	pkt := wire.BuildICMPError(w.out[headroom:], ic, 64)

@@ -45,7 +45,7 @@ func (w *worker) heardClient(now time.Time, e *entry, l *leg, seg *wire.Segment)
 		}
 	}
 	if len(seg.Payload) > 0 {
-		e.spoke = now
+		e.spoke = w.g.at(now)
 	}
 	l.HeardClient(now, seg)
 	w.finished(now, e)
@@ -145,7 +145,7 @@ func (w *worker) builtServing(now time.Time, e *entry, l *leg, seg *wire.Segment
 
 // translated acts on what the splice made of a serving leg's segment.
 func (w *worker) translated(now time.Time, e *entry, l *leg, seg *wire.Segment, out splice.Outcome, send func(*entry, *wire.Segment)) {
-	e.heard = now
+	e.heard = w.g.at(now)
 	switch out {
 	case splice.Pass:
 		if seg.Flags.Has(wire.FIN) {

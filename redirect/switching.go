@@ -15,15 +15,15 @@ import (
 // unacknowledged: S stays responsible for them, so a roll-back is free. Beyond the
 // bound they are dropped (roomFor), and S sends them again.
 func (w *worker) hold(now time.Time, e *entry) {
-	e.held, e.holding = true, now
-	e.nextJudge = now.Add(max(holdAck, 2*e.srtt))
+	e.held = true
+	e.nextJudge = w.g.at(now.Add(max(holdAck, 2*e.srtt)))
 }
 
 // ackHeld acknowledges, in the decoy's name, bytes that have been held so long
 // that S would soon probe. They are the flow's own then: a commit replays them,
 // a roll-back delivers them to the decoy.
 func (w *worker) ackHeld(now time.Time, e *entry) {
-	e.nextJudge = time.Time{}
+	e.nextJudge = 0
 	if !e.held || e.rec == nil {
 		return
 	}
@@ -80,7 +80,7 @@ func (w *worker) backendLeg(e *entry, b int) (l *leg, result string) {
 	g := w.g
 	bc := &g.cfg.Backends[b]
 	addr := bc.V6
-	if e.dialled.Addr().Is4() {
+	if e.dialled().Addr().Is4() {
 		addr = bc.V4
 	}
 	if !addr.IsValid() && bc.Mode != Keep {
@@ -90,7 +90,7 @@ func (w *worker) backendLeg(e *entry, b int) (l *leg, result string) {
 		g.onBackend[b].Add(-1)
 		return nil, "refused"
 	}
-	src, dst := e.client, e.dialled
+	src, dst := e.client(), e.dialled()
 	if bc.Mode != Keep {
 		dst = netip.AddrPortFrom(addr, bc.port(dst.Port()))
 	}
@@ -195,7 +195,7 @@ func (w *worker) linkMSS(e *entry, l *leg) uint16 {
 	if mtu == 0 {
 		return 0xffff
 	}
-	if e.dialled.Addr().Is4() {
+	if e.dialled().Addr().Is4() {
 		return uint16(mtu - 40)
 	}
 	return uint16(mtu - 60)
@@ -251,7 +251,7 @@ func (w *worker) commit(now time.Time, e *entry) {
 		e.gate.Discard()
 	}
 	e.sw = nil
-	e.nextJudge = time.Time{}
+	e.nextJudge = 0
 	w.g.record.Give(e.taken)
 	rec := e.rec
 	e.taken, e.rec = 0, nil
@@ -262,7 +262,7 @@ func (w *worker) commit(now time.Time, e *entry) {
 		return
 	}
 	if e.cli.SndUna.LessThan(e.cut) {
-		e.draining, e.drainEdge = now.Add(w.g.cfg.Timeouts.Drain), e.cli.SndEdge
+		e.draining, e.drainEdge = w.g.at(now.Add(w.g.cfg.Timeouts.Drain)), e.cli.SndEdge
 		return
 	}
 	w.detach(now, e)
@@ -339,7 +339,7 @@ func (w *worker) rollBack(now time.Time, e *entry, result string) {
 	w.reportSwitch(now, e, result, m)
 	e.back, e.sw = nil, nil
 	e.phase, e.held, e.final = Answering, false, true
-	e.nextJudge = time.Time{}
+	e.nextJudge = 0
 	e.judgeAll()
 	if e.gate != nil {
 		e.gate.Release()

@@ -15,7 +15,7 @@ func (w *worker) tick(now time.Time) {
 	w.due = g.timers.Due(now, w.due[:0])
 	for _, e := range w.due {
 		w.with(now, e, func() {
-			e.scheduled = time.Time{}
+			e.scheduled = 0
 			w.advance(now, e)
 		})
 	}
@@ -43,22 +43,22 @@ func (w *worker) repeatSYNACKs(now time.Time) (more bool) {
 // deadline is when the flow wants to be looked at next.
 func (w *worker) deadline(e *entry) time.Time {
 	t := w.g.cfg.Timeouts
-	d := e.heard.Add(t.Established)
+	d := w.g.time(e.heard).Add(t.Established)
 	sooner := func(at time.Time) {
 		if !at.IsZero() && at.Before(d) {
 			d = at
 		}
 	}
 	if e.phase == Closing {
-		sooner(e.closing)
+		sooner(w.g.time(e.closing))
 	} else if e.hasCliFIN || e.hasSrvFIN {
-		sooner(e.heard.Add(t.Closing))
+		sooner(w.g.time(e.heard).Add(t.Closing))
 	}
 	if !e.final {
-		sooner(e.started.Add(t.Answering))
+		sooner(w.g.time(e.started).Add(t.Answering))
 	}
-	sooner(e.nextJudge)
-	sooner(e.draining)
+	sooner(w.g.time(e.nextJudge))
+	sooner(w.g.time(e.draining))
 	if e.sw != nil {
 		sooner(e.sw.deadline)
 	}
@@ -78,10 +78,10 @@ func (w *worker) deadline(e *entry) time.Time {
 // on its way already.
 func (w *worker) schedule(e *entry) {
 	d := w.deadline(e)
-	if !e.scheduled.IsZero() && !d.Before(e.scheduled) {
+	if e.scheduled != 0 && w.g.at(d) >= e.scheduled {
 		return
 	}
-	e.scheduled = d
+	e.scheduled = w.g.at(d)
 	w.g.timers.Schedule(&e.node, d)
 }
 
@@ -90,24 +90,24 @@ func (w *worker) advance(now time.Time, e *entry) {
 	t := w.g.cfg.Timeouts
 	past := func(at time.Time) bool { return !at.IsZero() && !now.Before(at) }
 	switch {
-	case e.phase == Closing && past(e.closing):
+	case e.phase == Closing && past(w.g.time(e.closing)):
 		w.end(now, e, e.why)
 		return
-	case past(e.heard.Add(t.Established)), e.phase != Closing && (e.hasCliFIN || e.hasSrvFIN) && past(e.heard.Add(t.Closing)):
+	case past(w.g.time(e.heard).Add(t.Established)), e.phase != Closing && (e.hasCliFIN || e.hasSrvFIN) && past(w.g.time(e.heard).Add(t.Closing)):
 		w.end(now, e, "idle")
 		return
-	case past(e.draining):
+	case past(w.g.time(e.draining)):
 		w.drained(now, e)
 		return
 	}
 	if e.sw != nil && past(e.sw.deadline) {
 		w.rollBack(now, e, "timeout")
 	}
-	if !e.final && past(e.started.Add(t.Answering)) {
+	if !e.final && past(w.g.time(e.started).Add(t.Answering)) {
 		w.stay(now, e, rules.Verdict{}, "answering")
 		w.feed(now, e)
 	}
-	if past(e.nextJudge) {
+	if past(w.g.time(e.nextJudge)) {
 		w.later(now, e)
 	}
 	for _, l := range [...]*leg{e.dec, e.back} {
