@@ -18,6 +18,7 @@ import (
 
 	"sleight/e2e/bed"
 	"sleight/internal/pcap"
+	"sleight/stack/tcb"
 	"sleight/stack/wire"
 )
 
@@ -134,7 +135,10 @@ func TestEverySubsetOfOptionsOnEachLeg(t *testing.T) {
 		t.Run(fmt.Sprintf("%+v-%+v", client, server), func(t *testing.T) {
 			o.set(o.Attacker, client)
 			o.set(o.Backends[0], server)
+			s, d2 := o.recent(t, o.Attacker, bed.AttackerDevice), o.recent(t, o.Backends[0], bed.HostDevice)
 			o.transfer(t, addr, nil, 300_000)
+			wantLeg(t, "S", s, wire.SYN, nil)
+			wantLeg(t, "D2", d2, wire.SYN|wire.ACK, nil)
 		})
 	}
 	o.wantSwitches(o.switches, "ok")
@@ -174,8 +178,8 @@ func TestUnlikeLegs(t *testing.T) {
 			for _, addr := range []string{"203.0.113.7:%d", "[2001:db8:113::7]:%d"} {
 				o.transfer(t, fmt.Sprintf(addr, c.port), c.sock, n)
 			}
-			wantOpts(t, "S", s, wire.SYN, c.s)
-			wantOpts(t, "D2", d2, wire.SYN|wire.ACK, c.d2)
+			wantLeg(t, "S", s, wire.SYN, &c.s)
+			wantLeg(t, "D2", d2, wire.SYN|wire.ACK, &c.d2)
 		})
 	}
 	o.wantSwitches(o.switches, "ok")
@@ -197,9 +201,11 @@ func (o *opposites) recent(t *testing.T, ns *bed.Namespace, device string) *bed.
 	return r
 }
 
-// wantOpts checks what the first segment with these flags had: that the hosts are as
-// unlike as the case says.
-func wantOpts(t *testing.T, who string, r *bed.Recent, flags wire.Flags, want wire.Options) {
+// wantLeg reads what has passed an end: the first segment with these flags shows
+// that the hosts are as unlike as the case says, and no segment carries, in either
+// direction, what this leg has not agreed to (RFC 7323, sections 2.2 and 3.2; RFC
+// 2018, section 2; RFC 9293, section 3.7.1).
+func wantLeg(t *testing.T, who string, r *bed.Recent, flags wire.Flags, want *wire.Options) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), who)
 	if err := r.Stop(); err != nil {
@@ -212,14 +218,47 @@ func wantOpts(t *testing.T, who string, r *bed.Recent, flags wire.Flags, want wi
 	if err != nil {
 		t.Fatal(err)
 	}
+	syns := map[tcb.Tuple]wire.Options{} // by who has sent it
 	for _, p := range packets {
-		var s wire.Segment
-		if wire.Parse(&s, p.Data, wire.Offload{}) == wire.OK && s.Flags == flags {
-			if s.Opts.MSS != want.MSS || s.Opts.WndShift != want.WndShift {
-				t.Errorf("%s has MSS %d and scale %d, want %d and %d", who, s.Opts.MSS, s.Opts.WndShift, want.MSS, want.WndShift)
+		s, ok := headers(p.Data)
+		if !ok {
+			continue
+		}
+		if s.Flags.Has(wire.SYN) {
+			syns[s.Tuple()] = s.Opts
+			if s.Flags == flags && want != nil {
+				if s.Opts.MSS != want.MSS || s.Opts.WndShift != want.WndShift {
+					t.Errorf("%s has MSS %d and scale %d, want %d and %d", who, s.Opts.MSS, s.Opts.WndShift, want.MSS, want.WndShift)
+				}
+				want = nil
 			}
-			return
+			continue
+		}
+		if why := notAgreed(&s, syns[s.Tuple()], syns[s.Tuple().Reverse()]); why != "" {
+			t.Errorf("at %s, packet %d from %v: %s", who, p.Number, s.Src, why)
 		}
 	}
-	t.Errorf("%s has sent no %v", who, flags)
+	if want != nil || len(syns) == 0 {
+		t.Errorf("%s has sent no %v", who, flags)
+	}
+}
+
+// headers parses a packet whose payload is cut off in the capture, as one of zeros.
+func headers(pkt []byte) (s wire.Segment, ok bool) {
+	whole := append(pkt[:len(pkt):len(pkt)], make([]byte, 1500)...)
+	return s, wire.Parse(&s, whole, wire.Offload{CsumValid: true}) == wire.OK
+}
+
+// notAgreed says what a segment must not be between the senders of two SYNs.
+func notAgreed(s *wire.Segment, own, peer wire.Options) string {
+	size := len(s.Payload) + s.Opts.Size(false)
+	switch {
+	case s.Opts.HasTS != (own.HasTS && peer.HasTS) && !s.Flags.Has(wire.RST):
+		return fmt.Sprintf("timestamps: %t, agreed: %t", s.Opts.HasTS, own.HasTS && peer.HasTS)
+	case s.Opts.NumSACK > 0 && !(own.SACKPermitted && peer.SACKPermitted):
+		return "SACK blocks"
+	case size > int(peer.MSS):
+		return fmt.Sprintf("%d bytes of payload and options, the peer's MSS is %d", size, peer.MSS)
+	}
+	return ""
 }
