@@ -175,7 +175,7 @@ func dodge(t *testing.T, e *rulestest.Example, c *rulestest.Talk, say func(*evad
 	b.hosts = sim.NewDecoy(b.w, func(redirect.Conn) (sim.HostConfig, sim.Service) { return decoyHost, keeps{&got} })
 	// The decoy is given all that is judged, whatever the verdict.
 	b.make(func(cfg *redirect.Config) { cfg.Observe, cfg.Rules = true, set }, b.hosts)
-	b.hosts.Attach(b.g)
+	b.hosts.Attach(b.g, false)
 	p := b.caller(40000)
 	p.dst = netip.AddrPortFrom(decoyAddr.Addr(), c.Port)
 	p.shake()
