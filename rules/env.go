@@ -79,7 +79,7 @@ func (e *env) fill(f *Facts) {
 	if e.Src == "" {
 		e.Src, e.Dst = f.Src.Addr().Unmap().String(), f.Dst.Addr().Unmap().String()
 		e.Sport, e.Dport, e.Decoy = int(f.Src.Port()), int(f.Dst.Port()), f.Decoy
-		e.SynTTL, e.SynWindow, e.SynOptions = int(f.SYN.TTL), int(f.SYN.Window), f.SYN.Options
+		e.SynTTL, e.SynWindow, e.SynOptions = int(f.SYN.TTL), int(f.SYN.Window), f.SYN.Options.String()
 		e.SynMSS, e.SynIPID, e.SynSeq = int(f.SYN.MSS), int(f.SYN.IPID), int(f.SYN.Seq)
 		e.IPVersion = 6
 		if f.Src.Addr().Unmap().Is4() {

@@ -96,22 +96,26 @@ type SYN struct {
 	MSS     uint16 // 0: not said
 	IPID    uint16 // 0 in IPv6
 	Seq     uint32
-	Options string // those of "mss,sack,ts,ws" that it has, in this order
+	Options Options
 }
 
-// SYNOptions names the options of a SYN; the same text for the same options, so that
-// a flow keeps no copy.
-func SYNOptions(mss, sack, ts, ws bool) string {
-	i := 0
+// Options are a SYN's, in a byte.
+type Options uint8
+
+// SYNOptions notes which options a SYN has.
+func SYNOptions(mss, sack, ts, ws bool) (o Options) {
 	for bit, has := range [...]bool{mss, sack, ts, ws} {
 		if has {
-			i |= 1 << bit
+			o |= 1 << bit
 		}
 	}
-	return synOptions[i]
+	return o
 }
 
-var synOptions = [...]string{
+// String names them, in this order: "mss,sack,ts,ws".
+func (o Options) String() string { return synOptions[o&15] }
+
+var synOptions = [16]string{
 	"", "mss", "sack", "mss,sack", "ts", "mss,ts", "sack,ts", "mss,sack,ts",
 	"ws", "mss,ws", "sack,ws", "mss,sack,ws", "ts,ws", "mss,ts,ws", "sack,ts,ws", "mss,sack,ts,ws",
 }
