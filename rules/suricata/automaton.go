@@ -16,6 +16,8 @@ type automaton struct {
 	rows   []uint32 // 256 for each state that has a row
 	outs   []out    // from 1
 	begins *begins
+	ends   bitset           // states in which a text ends
+	levels [gram + 1]uint32 // first state of each depth
 }
 
 // state is 16 bytes, so that four share a cache line.
@@ -25,7 +27,6 @@ type state struct {
 	out   uint32 // texts that end here; 0: none
 	n     uint16 // children; hasRow: it has a row
 	key   byte   // the first child's label
-	depth uint8
 }
 
 const (
@@ -134,10 +135,17 @@ func (b *builder) fails() {
 // pack lays the states out as the pass reads them.
 func (b *builder) pack() {
 	a := b.a
-	a.states = make([]state, len(b.fail))
+	a.states, a.ends = make([]state, len(b.fail)), newBitset(len(b.fail))
+	for d := range a.levels {
+		at, _ := slices.BinarySearch(b.depth, uint16(d))
+		a.levels[d] = uint32(at)
+	}
 	for s := range a.states {
+		if b.out[s] != 0 {
+			a.ends.add(s)
+		}
 		lo, hi := b.first[s], b.first[s+1]
-		st := state{first: lo, n: uint16(hi - lo), fail: b.fail[s], out: b.out[s], depth: uint8(b.depth[s])}
+		st := state{first: lo, n: uint16(hi - lo), fail: b.fail[s], out: b.out[s]}
 		if lo < hi {
 			st.key = a.label[lo]
 		}
@@ -165,6 +173,9 @@ func (b *builder) row(s uint32) {
 // step is the state after a byte, which is in lower case.
 func (a *automaton) step(s uint32, c byte) uint32 {
 	for {
+		if s < a.levels[rootRows] {
+			return a.rows[s<<8+uint32(c)] // the first rows, in order
+		}
 		st := &a.states[s]
 		switch {
 		case st.n == hasRow:
@@ -189,18 +200,30 @@ func (a *automaton) step(s uint32, c byte) uint32 {
 // clients say is passed over that way.
 func (a *automaton) scan(s uint32, b []byte, seen bitset) (next uint32, n int, hit uint32) {
 	for i := 0; i < len(b); i++ {
-		if d := int(a.states[s].depth); d < gram && d <= i {
+		if s < a.levels[gram] {
 			// All that may have begun has begun d bytes ago.
-			if s, i = a.begin(b, i-d); i == len(b) {
-				return s, i, 0
+			if d := a.depth(s); d <= i {
+				if s, i = a.begin(b, i-d); i == len(b) {
+					return s, i, 0
+				}
 			}
 		}
 		s = a.step(s, fold[b[i]])
-		if o := a.states[s].out; o != 0 && !seen.has(int(o)) {
-			return s, i + 1, o
+		if a.ends[s>>6]&(1<<(s&63)) != 0 {
+			if o := a.states[s].out; !seen.has(int(o)) {
+				return s, i + 1, o
+			}
 		}
 	}
 	return s, len(b), 0
+}
+
+// depth is how many bytes of a text a state stands for, where that is less than gram.
+func (a *automaton) depth(s uint32) (d int) {
+	for d+1 < gram && s >= a.levels[d+1] {
+		d++
+	}
+	return d
 }
 
 // gram is how many bytes the filter looks at: no text is shorter.
@@ -209,13 +232,17 @@ const gram = 3
 // begins tells where texts begin. The filter is a hash of gram bytes, small enough to
 // stay in the nearest cache; what it lets pass is looked up.
 type begins struct {
-	filter [1 << (filterBits - 5)]uint32
+	filter [1 << (32 - filterWord)]uint32
 	keys   []uint32 // of gram bytes, by their hash
 	states []uint32 // after all but the last of them
 	shift  int      // of a hash, to an index
 }
 
-const filterBits = 17
+// Which bits of a hash tell the filter's word, and the bit in it.
+const (
+	filterWord = 20
+	filterBit  = 15
+)
 
 func hash(key uint32) uint32 { return key * 0x9e3779b1 }
 
@@ -228,8 +255,7 @@ func newBegins(n int) *begins {
 // is looked up by its state.
 func (g *begins) add(key, state uint32) {
 	h := hash(key)
-	f := h >> (32 - filterBits)
-	g.filter[f>>5] |= 1 << (f & 31)
+	g.filter[h>>filterWord] |= 1 << (h >> filterBit & 31)
 	i := int(h >> g.shift)
 	for g.states[i] != 0 && g.keys[i] != key {
 		i = (i + 1) & (len(g.keys) - 1)
@@ -254,8 +280,8 @@ func (a *automaton) begin(b []byte, from int) (s uint32, i int) {
 		key := uint32(fold[b[from]])<<8 | uint32(fold[b[from+1]])<<16
 		for i, c := range b[from+gram-1:] {
 			key = key>>8 | uint32(fold[c])<<16
-			f := hash(key) >> (32 - filterBits)
-			if g.filter[f>>5]&(1<<(f&31)) == 0 {
+			h := hash(key)
+			if g.filter[h>>filterWord]>>(h>>filterBit&31)&1 == 0 {
 				continue
 			}
 			if s = g.state(key); s != 0 {
