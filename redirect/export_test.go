@@ -1,5 +1,7 @@
 package redirect
 
+import "time"
+
 // FrontLocked reports whether somebody holds the lock of the half-open records.
 func (g *Gateway) FrontLocked() bool {
 	if !g.frontMu.TryLock() {
@@ -26,3 +28,9 @@ const (
 	KeepMax    = keepMax
 	ErrorSlots = errorSlots
 )
+
+// Reader is what carries the packets of a door, with its own room.
+func (g *Gateway) Reader(door int) func(now time.Time, b []byte) {
+	w := newWorker(g, 0)
+	return func(now time.Time, b []byte) { w.fromDoor(now, door, copy(w.buf[headroom-VnetHeader:], b)) }
+}
