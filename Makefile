@@ -5,7 +5,7 @@ GO       ?= go
 SEEDS    ?= 2000
 FUZZTIME ?= 20s
 
-.PHONY: help build lab test lint unit seeds fuzz e2e e2e-full packages bench bench-quick bench-packages
+.PHONY: help build lab test lint unit seeds fuzz e2e e2e-full packages bench bench-quick bench-docs bench-packages
 
 help:
 	@echo 'make lab       see a live connection change hands; needs nothing but Go'
@@ -69,6 +69,11 @@ bench: build
 bench-quick: build
 	$(GO) build -o bin/bench ./e2e/bench
 	./bin/bench -quick
+
+# The same as bench, and the figures go into the documentation.
+bench-docs: build
+	$(GO) build -o bin/bench ./e2e/bench
+	./bin/bench -docs docs/benchmarks.md
 
 bench-packages:
 	e2e/bench/packages.sh

@@ -50,7 +50,7 @@ func (r *run) crowds(ctx context.Context) error {
 
 const (
 	lookUp = "look-up of a flow"
-	touch  = "two dependent reads of memory, as wide apart"
+	touch  = "two dependent reads as far apart"
 )
 
 // lookups measures the table of flows by itself.

@@ -69,11 +69,13 @@ func serve(addr string) error {
 type option struct {
 	span
 	crowds   crowds
+	profiler profiler
 	rounds   int
 	subjects []string // nil: all
 	only     string   // of the measures' names
 	out      string
 	sleight  string
+	docs     string // the page that gets the figures; empty: none
 }
 
 func options(args []string) (o option, err error) {
@@ -84,6 +86,8 @@ func options(args []string) (o option, err error) {
 	f.StringVar(&o.only, "only", "", "only measures with this in their name (crowd, lookup, handover, up, down, swallow, rate, echo, first, whole)")
 	f.StringVar(&o.out, "out", "e2e/bench/out", "directory of the results")
 	f.StringVar(&o.sleight, "sleight", "bin/sleight", "the gateway's program")
+	f.StringVar(&o.docs, "docs", "", "write the figures into this page, too")
+	f.StringVar(&o.profiler.dir, "profile", "", "directory for CPU profiles of the gateway, one for each measurement; figures suffer a little")
 	if err := f.Parse(args); err != nil {
 		return o, err
 	}

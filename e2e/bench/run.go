@@ -98,8 +98,9 @@ func (r *run) measure(ctx context.Context, m measure, s *subject.Running) error 
 	if err != nil {
 		return err
 	}
+	recorded := r.profiler.during(ctx, m, s, r.span)
 	result, err := r.client(ctx, s, m.job(s, r.span))
-	if err != nil {
+	if err = errors.Join(err, recorded()); err != nil {
 		return err
 	}
 	for _, sample := range m.read(report.Key{Subject: s.Name, Streams: m.streams}, result) {
@@ -164,8 +165,30 @@ func (r *run) report() error {
 	if bad := report.Noisy(rows, noise); len(bad) > 0 {
 		fmt.Printf("\nThe machine was noisy: rounds of %d rows lie more than %.0f %% apart:\n  %s\n", len(bad), 100*noise, strings.Join(bad, "\n  "))
 	}
-	fmt.Printf("\n%d rounds, %s, %d CPUs, %s\n", r.option.rounds, time.Since(r.begun).Round(time.Second), runtime.NumCPU(), kernel())
-	return r.write(rows)
+	fmt.Println("\n" + r.circumstances())
+	return errors.Join(r.write(rows), r.page(rows))
+}
+
+// circumstances say what the figures hold for.
+func (r *run) circumstances() string {
+	return fmt.Sprintf("%d rounds, %s, %d CPUs, %s, %s", r.option.rounds, time.Since(r.begun).Round(time.Second),
+		runtime.NumCPU(), kernel(), runtime.Version())
+}
+
+// page writes the figures into the documentation, if that was asked for.
+func (r *run) page(rows []report.Row) error {
+	if r.docs == "" {
+		return nil
+	}
+	old, err := os.ReadFile(r.docs)
+	if err != nil {
+		return err
+	}
+	page, err := report.Page(old, r.circumstances()+".\n\n"+report.Markdown(rows))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(r.docs, page, 0o644)
 }
 
 func (r *run) write(rows []report.Row) error {

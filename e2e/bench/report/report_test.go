@@ -76,6 +76,13 @@ func TestChartAndTable(t *testing.T) {
 			t.Errorf("%q is missing in\n%s", want, b.String())
 		}
 	}
+	page, err := Page([]byte("a\n"+pageBegin+"old\n"+pageEnd+"z\n"), Markdown(filled()))
+	if err != nil || strings.Contains(string(page), "old") || !strings.Contains(string(page), "| bulk, 4 streams | Gbit/s | 20.0 (1.00) | 10.0 (0.50) |") {
+		t.Errorf("%v: %s", err, page)
+	}
+	if _, err := Page([]byte("no marks"), ""); err == nil {
+		t.Error("a page without marks was written")
+	}
 	if got := Noisy(filled(), 0.5); len(got) != 2 {
 		t.Errorf("noisy: %v", got)
 	}

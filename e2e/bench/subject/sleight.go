@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -36,6 +37,7 @@ rules:
   - {name: asks, match: {ports: [%d]}, when: 'stream contains "\n"', action: switch, backend: real}
 limits: {flows: 1000000, flows_per_client: 1000000}
 events: {file: %q}
+debug: {pprof: true}
 state: {dir: %q}
 `
 
@@ -67,6 +69,14 @@ func (r *Running) started() error {
 		time.Sleep(50 * time.Millisecond)
 	}
 	return fmt.Errorf("the gateway did not start: %s", r.logged())
+}
+
+// Profiles is the socket where the gateway gives profiles; empty: it gives none.
+func (r *Running) Profiles() string {
+	if !r.Decoy {
+		return ""
+	}
+	return filepath.Join(r.file("state"), "pprof.sock")
 }
 
 func (r *Running) count(text string) (int, error) {
