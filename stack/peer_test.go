@@ -145,6 +145,15 @@ func (b *bench) dial(s Service, port uint16) (*Gate, *gonet.TCPConn) {
 
 func (b *bench) connect(src, dst netip.AddrPort) *gonet.TCPConn {
 	b.t.Helper()
+	c, err := b.tryConnect(src, dst)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return c
+}
+
+func (b *bench) tryConnect(src, dst netip.AddrPort) (*gonet.TCPConn, error) {
+	b.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	proto := header.IPv4ProtocolNumber
@@ -153,11 +162,11 @@ func (b *bench) connect(src, dst netip.AddrPort) *gonet.TCPConn {
 	}
 	c, err := gonet.DialTCPWithBind(ctx, b.client, full(src), full(dst), proto)
 	if err != nil {
-		b.t.Fatal(err)
+		return nil, err
 	}
 	c.SetDeadline(time.Now().Add(patience))
 	b.t.Cleanup(func() { c.Close() })
-	return c
+	return c, nil
 }
 
 func full(a netip.AddrPort) tcpip.FullAddress {
