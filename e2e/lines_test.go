@@ -31,9 +31,10 @@ var (
 )
 
 // linesConfig has a decoy that repeats lines, one that answers "big" by bigAnswer
-// twice, and rules that switch at the first "!" or "() {".
+// six times, and rules that switch at the first "!" or "() {".
 func linesConfig() string {
 	echo := strings.Repeat(`{expect: '(?P<w>[^\n]*)\n', send: "${w}\n"}, `, 12)
+	big := strings.Repeat(fmt.Sprintf(`{expect: 'big\n', send: %q}, `, bigAnswer), 6)
 	return fmt.Sprintf(`
 version: 1
 tun: {name: sl}
@@ -44,7 +45,7 @@ decoys:
     service: {type: script, turns: [%s]}
   - name: big
     match: {ports: [17, 18]}
-    service: {type: script, turns: [{expect: 'big\n', send: %q}, {expect: 'big\n', send: %[2]q}]}
+    service: {type: script, turns: [%s]}
 backends:
   - {name: kernel, addresses: [10.0.2.2, "fd00:2::2"], mode: client, ports: {17: 7, 9: 99}}
   - {name: scripted, addresses: [10.0.2.9, "fd00:2::9"], mode: client, ports: {18: 8}}
@@ -52,7 +53,7 @@ rules:
   - {name: to-scripted, when: 'dport in [8, 18] and (stream contains "!" or stream contains "() {")', action: switch, backend: scripted}
   - {name: to-kernel, when: 'stream contains "!" or stream contains "() {"', action: switch, backend: kernel}
 replay: {timeout: 20s}
-`, strings.TrimSuffix(echo, ", "), bigAnswer)
+`, strings.TrimSuffix(echo, ", "), strings.TrimSuffix(big, ", "))
 }
 
 // bigAnswer is 30 KB.

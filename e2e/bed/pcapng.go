@@ -25,12 +25,13 @@ const (
 
 // pcapng writes one section with one Ethernet interface.
 type pcapng struct {
-	w   *bufio.Writer
-	buf []byte
+	w       *bufio.Writer
+	buf     []byte
+	snapLen int // 0: no limit
 }
 
 func newPcapng(w *bufio.Writer, device string, snapLen int) (*pcapng, error) {
-	p := &pcapng{w: w}
+	p := &pcapng{w: w, snapLen: snapLen}
 	p.begin(blockSection)
 	p.u32(byteOrderMagic)
 	p.u16(1, 0)       // version
@@ -41,15 +42,19 @@ func newPcapng(w *bufio.Writer, device string, snapLen int) (*pcapng, error) {
 	}
 	p.begin(blockInterface)
 	p.u16(linkEthernet, 0)
-	p.u32(uint32(snapLen)) // 0: no limit
+	p.u32(uint32(snapLen))
 	p.option(optIfName, []byte(device))
 	p.option(optIfTsResol, []byte{9})
 	p.option(optEnd, nil)
 	return p, p.end()
 }
 
-// packet writes one frame; length is its length on the wire.
+// packet writes one frame, of more than the interface's limit only so much: readers
+// refuse the rest of the file otherwise. length is its length on the wire.
 func (p *pcapng) packet(data []byte, length int, t time.Time, outgoing bool) error {
+	if p.snapLen > 0 && len(data) > p.snapLen {
+		data = data[:p.snapLen]
+	}
 	ns := uint64(t.UnixNano())
 	p.begin(blockPacket)
 	p.u32(0) // interface

@@ -199,7 +199,7 @@ func (e *End) Want(why string, wanted func(*wire.Segment) bool) wire.Segment {
 }
 
 func (e *End) describe(s *wire.Segment) string {
-	return fmt.Sprintf("%s %d ack %d win %d %q", s.Flags, tcb.Diff(s.Seq, e.IRS), tcb.Diff(s.Ack, e.ISS), s.Wnd, s.Payload)
+	return fmt.Sprintf("%s %d ack %d win %d %s", s.Flags, tcb.Diff(s.Seq, e.IRS), tcb.Diff(s.Ack, e.ISS), s.Wnd, short(string(s.Payload)))
 }
 
 // Hear receives data, acknowledging it, and fails unless it is text.
@@ -221,16 +221,24 @@ func (e *End) receive(text string) {
 	deadline := time.Now().Add(patience)
 	for len(e.stream) < len(text) {
 		if e.reset {
-			e.Fatalf("%v waits for %q and is reset after %q", e.Local, text, e.stream)
+			e.Fatalf("%v waits for %s and is reset after %s", e.Local, short(text), short(string(e.stream)))
 		}
 		if _, ok := e.next(deadline); !ok {
-			e.Fatalf("%v waits for %q; there is %q", e.Local, text, e.stream)
+			e.Fatalf("%v waits for %s; there is %s", e.Local, short(text), short(string(e.stream)))
 		}
 	}
 	if got := string(e.stream[:len(text)]); got != text {
-		e.Fatalf("%v received %q, want %q", e.Local, got, text)
+		e.Fatalf("%v received %s, want %s", e.Local, short(got), short(text))
 	}
 	e.stream = e.stream[len(text):]
+}
+
+// short quotes a text for a message.
+func short(text string) string {
+	if len(text) > 80 {
+		return fmt.Sprintf("%q… of %d bytes", text[:60], len(text))
+	}
+	return fmt.Sprintf("%q", text)
 }
 
 // WantAck waits until all that was sent is acknowledged.
