@@ -63,6 +63,7 @@ var arrows = map[string][]string{
 	"internal/evidence":        {"internal/config", "stack/wire", "stack/tcb"},
 	"internal/evidence/ladder": {"stack/wire", "stack/tcb"},
 	"internal/pcap":            {"internal/config"},
+	"internal/memory":          {},
 	"internal/offline":         {"redirect/record", "rules", "stack/tcb", "stack/wire"},
 	"internal/host":            {"internal/config"},
 }
