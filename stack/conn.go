@@ -60,7 +60,9 @@ func (p *Peer) Read(b []byte) (int, error) {
 		case nil:
 			p.gate.mu.Lock()
 			p.gate.read += uint64(res.Count)
+			total := p.gate.read
 			p.gate.mu.Unlock()
+			p.grow(res.Count, total)
 			return res.Count, nil
 		case *tcpip.ErrWouldBlock:
 		case *tcpip.ErrClosedForReceive:

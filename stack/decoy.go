@@ -34,12 +34,6 @@ import (
 
 const (
 	nic = 1
-	// receiveBuffer makes the first window 65,535 bytes, of which a Linux host
-	// shows 65,160; half of the buffer is the netstack's overhead.
-	receiveBuffer = 128 << 10
-	// receiveMax bounds to what the buffer grows as a service keeps reading, as a
-	// Linux host's does: what one flow may hold of the client's bytes.
-	receiveMax = 512 << 10
 	// sendBuffer bounds what a service may have written ahead of its client: 181
 	// segments of 1,448 bytes, so that a full buffer does not end in a short one.
 	sendBuffer = 181 * 1448
@@ -61,6 +55,13 @@ type Config struct {
 	// Super lets the netstack emit super-packets of up to 64 KiB whose checksums
 	// are still to be filled in, as Next then says.
 	Super bool
+	// GrowAfter is how many bytes a client says before its window may grow. It has
+	// to be as many as a flow may say and still be switched: until then no edge is
+	// announced that a backend might not have. 0: from the first byte on.
+	GrowAfter uint64
+	// GrowTotal bounds how much all receive buffers together grow, in bytes; 0
+	// means 256 MiB. Beyond it flows keep the window that they have.
+	GrowTotal int64
 }
 
 func (c Config) withDefaults() Config {
@@ -69,6 +70,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.MTU == 0 {
 		c.MTU = 4096
+	}
+	if c.GrowTotal == 0 {
+		c.GrowTotal = 256 << 20
 	}
 	return c
 }
@@ -89,9 +93,10 @@ func SegmentReserve(timestamps, sack bool) uint16 {
 
 // Decoy is one running netstack.
 type Decoy struct {
-	cfg   Config
-	stack *stack.Stack
-	link  *link
+	cfg    Config
+	stack  *stack.Stack
+	link   *link
+	growth growth
 
 	mu     sync.Mutex
 	gates  map[tcb.Tuple]*Gate
@@ -108,6 +113,7 @@ type Decoy struct {
 func New(cfg Config) (*Decoy, error) {
 	cfg = cfg.withDefaults()
 	d := &Decoy{cfg: cfg, gates: make(map[tcb.Tuple]*Gate)}
+	d.growth.max = cfg.GrowTotal
 	d.link = newLink(cfg.MTU, cfg.RingBytes, cfg.Super)
 	d.stack = stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol},
@@ -208,6 +214,8 @@ type Stats struct {
 	RingBytes  int    // emitted and not fetched
 	RingDrops  uint64 // packets dropped because the ring was full
 	Unknown    uint64 // packets for a flow that was not announced
+	Grown      int64  // by how much receive buffers have grown, in bytes
+	Ungrown    uint64 // times that one could not
 }
 
 // Stats returns the counts of this moment. It walks the netstack's table and is
@@ -225,5 +233,7 @@ func (d *Decoy) Stats() Stats {
 		RingBytes:  bytes,
 		RingDrops:  drops,
 		Unknown:    d.unknown.Load(),
+		Grown:      d.growth.used.Load(),
+		Ungrown:    d.growth.refused.Load(),
 	}
 }

@@ -70,7 +70,8 @@ type Gate struct {
 	answered      []byte // append-only: snapshots share it
 	marks         []Mark // append-only
 	overflow      bool
-	taken         int // from the budget
+	taken         int   // from the budget
+	grown         int64 // of the receive buffer, from the decoy's room
 
 	busy  int    // answers under way
 	begun uint64 // written when the first of them began
@@ -213,6 +214,7 @@ func (g *Gate) Forget() {
 	}
 	g.discard(forgotten)
 	ep, taken := g.ep, g.taken
+	g.decoy.growth.used.Add(-g.grown)
 	g.ep, g.taken = nil, 0
 	g.answered, g.marks = nil, nil
 	handshake := g.queue != nil && ep == nil

@@ -57,7 +57,12 @@ func newDecoy(t *testing.T, cfg Config) *Decoy {
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{t: t, decoy: newDecoy(t, Config{}), link: newLink(1500, 64<<20, false), pumps: make(chan struct{}, 2)}
+	return newBenchOf(t, Config{})
+}
+
+func newBenchOf(t *testing.T, cfg Config) *bench {
+	t.Helper()
+	b := &bench{t: t, decoy: newDecoy(t, cfg), link: newLink(1500, 64<<20, false), pumps: make(chan struct{}, 2)}
 	b.client = stack.New(stack.Options{
 		NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol, ipv6.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{tcp.NewProtocol},

@@ -127,13 +127,13 @@ func serve(ctx context.Context, cfg *config.Config, set *rules.Set, doors []*tun
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go summarise(ctx, g, out)
+	go summarise(ctx, g, decoy.Decoy, out)
 	announce(out, "started", strings.Join(names, " "))
 	log.Info("started", zap.Strings("doors", names), zap.String("version", version()))
 	err = g.Run(ctx, func() { closeAll(doors); decoy.Close() })
 	cancel()
 	g.Shutdown(time.Now())
-	reportDrops(g, out)
+	reportDrops(g, decoy.Stats(), out)
 	announce(out, "stopped", "")
 	return err
 }
@@ -145,7 +145,7 @@ func announce(out *evidence.Writer, state, detail string) {
 }
 
 // summarise reports once a minute what was dropped.
-func summarise(ctx context.Context, g *redirect.Gateway, out *evidence.Writer) {
+func summarise(ctx context.Context, g *redirect.Gateway, d *stack.Decoy, out *evidence.Writer) {
 	t := time.NewTicker(summaryEvery)
 	defer t.Stop()
 	for {
@@ -153,17 +153,22 @@ func summarise(ctx context.Context, g *redirect.Gateway, out *evidence.Writer) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			reportDrops(g, out)
+			reportDrops(g, d.Stats(), out)
 		}
 	}
 }
 
-func reportDrops(g *redirect.Gateway, out *evidence.Writer) {
+func reportDrops(g *redirect.Gateway, d stack.Stats, out *evidence.Writer) {
 	e := evidence.Plain(time.Now(), "drop_summary")
 	e.DropSummary = map[string]uint64{}
 	g.Each(func(reason string, n uint64) { e.DropSummary[reason] = n })
-	if n := out.Lost(); n > 0 {
-		e.DropSummary["events_lost"] = n
+	for reason, n := range map[string]uint64{
+		"decoy_ring_full": d.RingDrops, "decoy_window_full": d.Ungrown, "decoy_unknown": d.Unknown,
+		"events_lost": out.Lost(),
+	} {
+		if n > 0 {
+			e.DropSummary[reason] = n
+		}
 	}
 	if len(e.DropSummary) > 0 {
 		out.Emit(e)
@@ -192,7 +197,7 @@ func newDecoy(cfg *config.Config, super bool) (d redirectDecoy, err error) {
 		}
 		d.services = append(d.services, s)
 	}
-	d.Decoy, err = stack.New(stack.Config{Super: super})
+	d.Decoy, err = stack.New(stack.Config{Super: super, GrowAfter: uint64(cfg.Limits.Record)})
 	return d, err
 }
 
