@@ -429,7 +429,7 @@ func (w *worker) rule(now time.Time, e *entry, v rules.Verdict) {
 		w.stay(now, e, v, v.Reason)
 		return
 	}
-	e.spoken()
+	w.spoken(now, e)
 	w.g.seen.Decision(now, e.info(), Decided{v.Rule, v.Action.String(), v.Reason, v.Offset, v.Alert})
 	switch v.Action {
 	case rules.Switch:
@@ -447,9 +447,18 @@ func (w *worker) rule(now time.Time, e *entry, v rules.Verdict) {
 	}
 }
 
-// spoken notes that the verdict is final: what the rules kept of the flow is not
-// needed any more.
-func (e *entry) spoken() { e.final, e.rules = true, nil }
+// spoken notes that the verdict is final: what the rules kept of the flow is left to
+// their memory, and not needed any more.
+func (w *worker) spoken(now time.Time, e *entry) {
+	if e.rules != nil {
+		f := rules.Facts{Src: e.client(), Dst: e.dialled(), Packets: e.packets, Now: now}
+		if e.rec != nil {
+			f.Stream = e.rec.Stream()
+		}
+		e.rules.End(&f)
+	}
+	e.final, e.rules = true, nil
+}
 
 // stay leaves the flow on the decoy for good.
 func (w *worker) stay(now time.Time, e *entry, v rules.Verdict, reason string) {
@@ -460,7 +469,7 @@ func (w *worker) stay(now time.Time, e *entry, v rules.Verdict, reason string) {
 	if !e.final {
 		w.g.seen.Decision(now, e.info(), Decided{v.Rule, verdict, reason, v.Offset, v.Alert})
 	}
-	e.spoken()
+	w.spoken(now, e)
 	e.nextJudge = 0
 	e.judgeAll()
 }

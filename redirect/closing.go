@@ -172,6 +172,7 @@ func (w *worker) end(now time.Time, e *entry, why string) {
 	if e.sw != nil {
 		w.cancel(now, e)
 	}
+	w.spoken(now, e)
 	w.detach(now, e)
 	if e.back != nil {
 		w.freeLeg(now, e, e.back)

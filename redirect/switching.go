@@ -247,6 +247,7 @@ func (w *worker) commit(now time.Time, e *entry) {
 	w.giveHeld(e, l)
 	e.phase, e.held = Spliced, false
 	w.reportSwitch(now, e, "ok", m)
+	w.g.cfg.Rules.Switched(now, e.client().Addr())
 	if e.gate != nil {
 		e.gate.Discard()
 	}

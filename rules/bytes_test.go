@@ -86,7 +86,7 @@ func TestWhatCannotBeMeantIsAnError(t *testing.T) {
 }
 
 func TestEveryMistakeAtItsLine(t *testing.T) {
-	_, errs := Compile([]Rule{{When: "foo and\n  seen(src, \"1h\") and\n    stream matches \"(\"", Action: Stay}})
+	_, errs := Compile([]Rule{{When: "foo and\n  prepare(src) and\n    stream matches \"(\"", Action: Stay}})
 	var at []string
 	for _, e := range errs {
 		at = append(at, fmt.Sprintf("%d:%d", e.Line, e.Column))

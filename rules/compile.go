@@ -24,10 +24,7 @@ type Error struct {
 const memoryBudget = 100_000
 
 // later are the names that the language reserves.
-var later = []string{
-	"seen", "switched", "first_seen", "conns", "rate",
-	"novel", "prepare", "tag", "tagged", "once_per", "lists",
-}
+var later = []string{"prepare"}
 
 // maxLength bounds a condition, and so how deep its brackets go, in bytes.
 const maxLength = 8 << 10
@@ -59,13 +56,13 @@ func compile(r Rule, sites *int) (c compiled, errs []file.Error) {
 		return c, []file.Error{{Message: fmt.Sprintf("a condition has at most %d bytes", maxLength)}}
 	}
 	v := &visitor{survey: newSurvey(), src: r.When, sites: *sites}
-	program, err := expr.Compile(r.When,
+	program, err := expr.Compile(r.When, append(slices.Clone(remembering),
 		expr.Env(&env{}), expr.AsBool(), expr.WarnOnAny(), expr.Patch(v.survey), expr.Patch(v), expr.Patch(&guards{v.survey}),
 		expr.MaxNodes(2000), expr.DisableBuiltin("duration"),
 		expr.Function("duration", duration, parseDuration),
 		expr.Function("in_net", inNet, new(func(string, string) bool)),
 		expr.Function("hex", unhex, new(func(string) string)),
-	)
+	)...)
 	*sites = v.sites
 	slices.SortStableFunc(v.errs, func(a, b file.Error) int { return a.From - b.From })
 	var fe *file.Error
@@ -77,7 +74,7 @@ func compile(r Rule, sites *int) (c compiled, errs []file.Error) {
 	case err != nil:
 		return c, []file.Error{{Line: 1, Message: err.Error()}}
 	}
-	c.program, c.timed = program, v.timed
+	c.program, c.timed, c.novelStream = program, v.timed, v.novelStream
 	c.cost = max(1, v.cost*max(1, v.longest))
 	c.uses, c.literal = v.uses, literal(program.Node())
 	c.need(needed(program.Node(), true))

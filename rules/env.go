@@ -19,6 +19,7 @@ var names = []string{
 	"src", "dst", "sport", "dport", "ip_version", "decoy", "stream", "last", "answered",
 	"packets", "bytes", "turns", "age", "idle", "proto",
 	"in_net", "hex", "byte", "u16", "u32", "duration", "chance", "sample",
+	"seen", "switched", "first_seen", "conns", "rate", "novel", "tagged",
 }
 
 // env is what an expression sees of a flow.
@@ -53,6 +54,11 @@ type env struct {
 	Header func(string) (string, error) `expr:"·header"`
 	Known  func(int) bool               `expr:"·known"`
 
+	Recall func(int, int) int      `expr:"·recall"`
+	First  func() time.Duration    `expr:"·first"`
+	Tagged func(string) bool       `expr:"·tagged"`
+	Novel  func(int) (bool, error) `expr:"·novel"`
+
 	SynTTL     int    `expr:"·syn_ttl"`
 	SynWindow  int    `expr:"·syn_window"`
 	SynOptions string `expr:"·syn_options"`
@@ -62,6 +68,8 @@ type env struct {
 
 	flow *proto.Flow
 	said []byte // what it was given
+
+	recaller *recaller // nil: no rule asks for what other flows did
 
 	seed uint64
 }
@@ -73,6 +81,12 @@ func newEnv(seed uint64, s *sampler, p *proto.Flow) *env {
 	e.U32 = func(s string, i int) (int, error) { return number(s, i, 4) }
 	e.Roll, e.Text, e.Number, e.Flag, e.Header, e.Known = e.roll, e.text, e.number, e.flag, e.header, e.known
 	return e
+}
+
+// remember gives a flow's expressions the memory.
+func (e *env) remember(fl *Flow) {
+	r := &recaller{memory: fl.set.memory, fl: fl}
+	e.recaller, e.Recall, e.First, e.Tagged, e.Novel = r, r.recall, r.first, r.tagged, e.novel
 }
 
 func (e *env) fill(f *Facts) {
@@ -89,6 +103,9 @@ func (e *env) fill(f *Facts) {
 	e.Stream, e.Last, e.Answered = view(f.Stream), view(f.Last), view(f.Answered)
 	e.Packets, e.Bytes, e.Turns = f.Packets, f.Bytes, f.Turns
 	e.Age, e.Idle = f.Age, f.Idle
+	if e.recaller != nil {
+		e.recaller.src, e.recaller.now = f.Src.Addr(), f.Now
+	}
 	e.said = f.Stream
 	if e.flow != nil {
 		p, _ := e.flow.Protocol()

@@ -137,6 +137,7 @@ type Set struct {
 	client sampler
 	heard  *suricata.Set // nil: no rule picks any
 	counts suricata.Memory
+	memory Memory // nil: nothing is remembered
 }
 
 // SetClients gives sample its key and says what one client is: the lengths of
@@ -152,6 +153,9 @@ type compiled struct {
 	late    proto.Field // without which it is not true, and after which nothing can be switched
 	uses    uses
 	timed   bool
+	// novelStream: it asks whether the stream is new.
+	novelStream bool
+
 	cost    int // how often an evaluation may read the stream, or the message
 	account *Cost
 }
@@ -169,6 +173,11 @@ type Flow struct {
 	proto  *proto.Flow    // nil: no rule asks for its facts
 	hears  *suricata.Flow // nil: no rule asks for Suricata's
 	alerts []*Alert       // that were raised and are picked
+
+	began    time.Time
+	dialled  uint16
+	said     *payload // nil: no rule has asked whether the stream is new
+	payloads []uint64 // hashes of fields that were asked about
 }
 
 // seen is how far a rule's literal was looked for.
@@ -203,6 +212,7 @@ func (s *Set) Start(fl *Flow, f *Facts) {
 	if s.heard.Len() > 0 && slices.ContainsFunc(fl.fits, func(i uint16) bool { return s.rules[i].Suricata != nil }) {
 		fl.hears = s.heard.NewFlow()
 	}
+	fl.begin(f)
 	if len(fl.fits) > 0 {
 		fl.logged, fl.state = make([]bool, len(fl.fits)), make([]seen, len(fl.fits))
 	}
@@ -308,6 +318,9 @@ func (fl *Flow) evaluate(r *compiled, st *seen, f *Facts) bool {
 	fl.work += r.cost * fl.reads(r, f)
 	if fl.env == nil {
 		fl.env = newEnv(fl.seed, &fl.set.client, fl.proto)
+		if slices.ContainsFunc(fl.fits, func(i uint16) bool { return fl.set.rules[i].uses.memory }) {
+			fl.env.remember(fl)
+		}
 	}
 	fl.env.fill(f)
 	defer fl.env.forget()

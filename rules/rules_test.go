@@ -76,7 +76,7 @@ func TestMistakesTellWhereAndWhat(t *testing.T) {
 		`strem contains "x"`:       "did you mean stream?",
 		`stream contains`:          "unexpected token",
 		`dport + 1`:                "bool",
-		`seen(src, "24h")`:         "not yet supported",
+		`prepare(src)`:             "not yet supported",
 		`stream matches "("`:       "missing closing )",
 		`stream matches decoy`:     "literal",
 		`in_net(src, "10.0.0/8")`:  "neither an address nor a prefix",

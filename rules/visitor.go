@@ -48,6 +48,7 @@ func newSurvey() *survey {
 type uses struct {
 	fields bool // of protocols, or proto
 	bytes  bool // stream, last or answered
+	memory bool // what other flows did
 }
 
 // Visit is ast.Visitor's.
@@ -76,9 +77,12 @@ func (s *survey) Visit(node *ast.Node) {
 // refuses what has no bound, and names what the language does not have.
 type visitor struct {
 	*survey
-	src     string
-	sites   int // the next die
-	timed   bool
+	src   string
+	sites int // the next die
+	timed bool
+	// novelStream: it asks whether the stream is new.
+	novelStream bool
+
 	cost    int // reads of the stream, at most
 	longest int // entries of the longest list that is gone through
 	uses    uses
@@ -274,6 +278,9 @@ func (v *visitor) call(node *ast.Node, n *ast.CallNode) {
 	id, ok := n.Callee.(*ast.IdentifierNode)
 	if !ok {
 		v.fail(n, "methods are not available in rules")
+		return
+	}
+	if v.remember(node, n, id.Value) {
 		return
 	}
 	switch id.Value {

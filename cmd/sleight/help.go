@@ -41,6 +41,7 @@ Examples:
 Files:
   /etc/sleight/sleight.yaml   the configuration, unless -c names another
   /run/sleight/undo.json      what was changed on this machine (state.dir)
+  /run/sleight/memory         what rules remember (memory.file)
   standard output             events as JSON lines (events.file)
   standard error              the log (log.level, log.format)
 

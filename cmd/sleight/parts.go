@@ -94,14 +94,9 @@ func gatewayConfig(cfg *config.Config, set *rules.Set, doors []string, mtu func(
 	if cfg.Default.TCP == "reset" {
 		out.Default = redirect.Reset
 	}
-	var sample [32]byte
 	if _, err := rand.Read(out.Secret[:]); err != nil {
 		return out, err
 	}
-	if _, err := rand.Read(sample[:]); err != nil {
-		return out, err
-	}
-	set.SetClients(sample, cfg.Limits.PrefixV4, cfg.Limits.PrefixV6)
 	for i := range cfg.Decoys {
 		out.Decoys = append(out.Decoys, decoyConfig(&cfg.Decoys[i]))
 	}

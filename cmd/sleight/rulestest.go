@@ -77,7 +77,7 @@ func newTrial(c *cli.Context) (*trial, *loaded, error) {
 	if err != nil {
 		return nil, nil, cli.Exit(err, 1)
 	}
-	l.set.SetClients([32]byte{}, l.cfg.Limits.PrefixV4, l.cfg.Limits.PrefixV6)
+	giveMemory(l.set, newMemory(l.cfg), l.cfg)
 	t := &trial{out: c.App.Writer, complain: c.App.ErrWriter, spoken: map[string]int{}}
 	t.cfg = offline.Config{
 		Set: l.set, Record: l.cfg.Limits.Record, Answering: l.cfg.Timeouts.Answering,

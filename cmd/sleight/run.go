@@ -18,6 +18,7 @@ import (
 	"sleight/internal/config"
 	"sleight/internal/evidence"
 	"sleight/internal/host"
+	"sleight/internal/memory"
 	"sleight/redirect"
 	"sleight/rules"
 	"sleight/stack"
@@ -117,6 +118,8 @@ func serve(ctx context.Context, cfg *config.Config, set *rules.Set, doors []*tun
 	if err != nil {
 		return err
 	}
+	mem := openMemory(cfg, log)
+	giveMemory(set, mem, cfg)
 	g := redirect.New(gc, ports, decoy, reporter{out}, time.Now)
 	if cfg.Debug.PPROF {
 		s, err := serveDebug(cfg.StateDir, func() counts { return countsOf(g, decoy) })
@@ -127,13 +130,19 @@ func serve(ctx context.Context, cfg *config.Config, set *rules.Set, doors []*tun
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go summarise(ctx, g, decoy.Decoy, out)
+	go summarise(ctx, g, decoy.Decoy, mem, out)
+	kept := make(chan struct{})
+	keep, written := context.WithCancel(context.WithoutCancel(ctx))
+	defer written()
+	go keepMemory(keep, kept, mem, memoryFile(cfg), log)
 	announce(out, "started", strings.Join(names, " "))
 	log.Info("started", zap.Strings("doors", names), zap.String("version", version()))
 	err = g.Run(ctx, func() { closeAll(doors); decoy.Close() })
 	cancel()
 	g.Shutdown(time.Now())
-	reportDrops(g, decoy.Stats(), out)
+	written() // what the last flows have said is in the memory now
+	<-kept
+	reportDrops(g, decoy.Stats(), mem, out)
 	announce(out, "stopped", "")
 	return err
 }
@@ -145,7 +154,7 @@ func announce(out *evidence.Writer, state, detail string) {
 }
 
 // summarise reports once a minute what was dropped.
-func summarise(ctx context.Context, g *redirect.Gateway, d *stack.Decoy, out *evidence.Writer) {
+func summarise(ctx context.Context, g *redirect.Gateway, d *stack.Decoy, mem *memory.Memory, out *evidence.Writer) {
 	t := time.NewTicker(summaryEvery)
 	defer t.Stop()
 	for {
@@ -153,15 +162,16 @@ func summarise(ctx context.Context, g *redirect.Gateway, d *stack.Decoy, out *ev
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			reportDrops(g, d.Stats(), out)
+			reportDrops(g, d.Stats(), mem, out)
 		}
 	}
 }
 
-func reportDrops(g *redirect.Gateway, d stack.Stats, out *evidence.Writer) {
+func reportDrops(g *redirect.Gateway, d stack.Stats, mem *memory.Memory, out *evidence.Writer) {
 	e := evidence.Plain(time.Now(), "drop_summary")
 	e.DropSummary = map[string]uint64{}
 	g.Each(func(reason string, n uint64) { e.DropSummary[reason] = n })
+	mem.Each(func(reason string, n uint64) { e.DropSummary[reason] = n })
 	for reason, n := range map[string]uint64{
 		"decoy_ring_full": d.RingDrops, "decoy_window_full": d.Ungrown, "decoy_unknown": d.Unknown,
 		"events_lost": out.Lost(),

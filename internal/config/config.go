@@ -21,6 +21,7 @@ type Config struct {
 	Backends []Backend
 	Rules    []Rule
 	Suricata Suricata
+	Memory   Memory
 	Limits   Limits
 	Timeouts Timeouts
 	Events   string // file; "-": standard output
@@ -131,6 +132,13 @@ type Rule struct {
 	places   []Place // of each character of When, and of what follows
 }
 
+// Memory is what rules remember of other connections.
+type Memory struct {
+	Clients, Payloads int
+	Keep              time.Duration
+	File              string // empty: memory in StateDir
+}
+
 // Limits bound what peers can grow; sizes in bytes.
 type Limits struct {
 	Flows, FlowsPerClient, PrefixV4, PrefixV6, HalfOpen int
@@ -157,6 +165,7 @@ func defaults() *Config {
 			Record: 64 << 10, DecoyRecord: 1 << 20, RecordTotal: 256 << 20, Held: 256 << 10,
 		},
 		Timeouts: Timeouts{10 * time.Second, 2 * time.Minute, 2*time.Hour + 4*time.Minute, 4 * time.Minute, 30 * time.Second},
+		Memory:   Memory{Clients: 1 << 16, Payloads: 1 << 20, Keep: 30 * 24 * time.Hour},
 		Events:   "-",
 		Log:      Log{"info", "text"},
 		StateDir: "/run/sleight",

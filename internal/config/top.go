@@ -42,6 +42,7 @@ func (d *decoder) keys(c *Config, p *parts) keys {
 		"state":    d.mapping(func() keys { return keys{"dir": d.stateDir(&c.StateDir)} }),
 		"user":     d.unset(),
 		"suricata": d.mapping(func() keys { return d.suricataKeys(&c.Suricata) }),
+		"memory":   d.mapping(func() keys { return d.memoryKeys(&c.Memory) }),
 		"lists":    d.later(),
 		"debug":    d.mapping(func() keys { return keys{"pprof": d.boolean(&c.Debug.PPROF)} }),
 	}
@@ -124,12 +125,17 @@ func (d *decoder) deviceName(dst *string) key {
 
 // stateDir reads a directory that every working directory finds.
 func (d *decoder) stateDir(dst *string) key {
+	return d.absolute(dst, "begin it with /: `sleight down` has to find it too")
+}
+
+// absolute reads a path that begins with /.
+func (d *decoder) absolute(dst *string, fix string) key {
 	k := d.needed(dst)
 	read := k.read
 	k.read = func(what string, n *yaml.Node) {
 		read(what, n)
 		if n.Kind == yaml.ScalarNode && n.Value != "" && !filepath.IsAbs(n.Value) {
-			d.fail(n, "begin it with /: `sleight down` has to find it too", "%s: %q is no absolute path", what, n.Value)
+			d.fail(n, fix, "%s: %q is no absolute path", what, n.Value)
 		}
 	}
 	return k
@@ -198,6 +204,15 @@ func (d *decoder) limitKeys(l *Limits) keys {
 		"decoy_record": d.size(&l.DecoyRecord, 1, 1<<30),
 		"record_total": d.size(&l.RecordTotal, 1, much),
 		"held":         d.size(&l.Held, 1<<10, 1<<30),
+	}
+}
+
+func (d *decoder) memoryKeys(m *Memory) keys {
+	return keys{
+		"clients":  d.number(&m.Clients, 1, 1<<24),
+		"payloads": d.number(&m.Payloads, 1<<10, 1<<28),
+		"keep":     d.duration(&m.Keep, time.Minute, 366*24*time.Hour),
+		"file":     d.absolute(&m.File, "begin it with /"),
 	}
 }
 

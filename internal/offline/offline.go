@@ -251,8 +251,18 @@ func (j *Judge) decide(now time.Time, number int, f *flow) {
 	default:
 		return
 	}
-	f.said, f.answered = nil, nil
+	j.close(now, f)
+	if v.Action == rules.Switch {
+		j.cfg.Set.Switched(now, f.client.Addr())
+	}
 	j.report(j.verdict(now, number, f, v))
+}
+
+// close leaves to the rules' memory what a connection has said.
+func (j *Judge) close(now time.Time, f *flow) {
+	f.facts.Now = now
+	f.rules.End(&f.facts)
+	f.said, f.answered = nil, nil
 }
 
 // ask asks until everything is judged, and reports what was logged.
@@ -282,6 +292,6 @@ func (j *Judge) end(f *flow) {
 	if f.said == nil {
 		return
 	}
-	f.said, f.answered = nil, nil
+	j.close(f.spoke, f)
 	j.report(j.verdict(f.spoke, 0, f, rules.Verdict{Action: rules.Stay, Reason: "end", Offset: len(f.facts.Stream)}))
 }
