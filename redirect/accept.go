@@ -18,13 +18,14 @@ import (
 // completed it, data included.
 func (w *worker) accept(now time.Time, seg *wire.Segment, h *front.HalfOpen) {
 	g := w.g
-	e := g.newEntry(now, seg, h)
+	o := h.Host.Of.(*offer)
+	e := g.newEntry(now, seg, h, o)
 	if err := g.flows.Insert(&e.node); err != nil && !w.makeRoom(now, e, err) {
 		w.sendReset(e, e.cli.SndNxt)
 		return
 	}
 	g.live.Add(1)
-	g.seen.FlowStart(now, e.info(), Started{g.cfg.Decoys[e.decoy].Name, e.srtt})
+	g.seen.FlowStart(now, e.info(), Started{e.decoy.Name, e.srtt})
 	w.lock(e)
 	w.openVerdict(now, e)
 	if !e.gone && e.phase != Closing {
@@ -79,10 +80,10 @@ func (g *Gateway) spareClosing(_ time.Time, e *entry) int {
 	return flow.Never
 }
 
-func (g *Gateway) newEntry(now time.Time, seg *wire.Segment, h *front.HalfOpen) *entry {
+func (g *Gateway) newEntry(now time.Time, seg *wire.Segment, h *front.HalfOpen, o *offer) *entry {
 	e := &entry{
-		id:    g.newID(),
-		decoy: int(h.Tag), profile: g.cfg.Decoys[h.Tag].Profile,
+		id:      g.newID(),
+		decoy:   o.decoy,
 		started: g.at(h.Started), heard: g.at(now), spoke: g.at(now), tsOffset: h.TSOffset,
 		paws: h.TSRecent, judged: h.IRS + 1,
 	}
@@ -104,7 +105,7 @@ func (g *Gateway) newEntry(now time.Time, seg *wire.Segment, h *front.HalfOpen) 
 	e.rec = record.New(record.Config{
 		Limit: g.cfg.Limits.Record + g.cfg.Limits.Held, Ahead: g.cfg.Limits.Held,
 	}, h.IRS+1)
-	e.rules = &reading{syn: synFacts(h)}
+	e.rules = &reading{syn: synFacts(h), policy: o.policy}
 	e.rules.Init(g.hash(e.node.Key, 2))
 	return e
 }
@@ -154,7 +155,7 @@ func (w *worker) newLeg(e *entry, src, dst netip.AddrPort) *leg {
 	l.ToServer.Src, l.ToServer.Dst, l.ToServer.TTL = src, dst, 64
 	l.ToServer.FlowLabel = uint32(g.hash(e.node.Key, 4)) & 0xfffff
 	l.ToClient.Src, l.ToClient.Dst = e.dialled(), e.client()
-	l.ToClient.TTL = e.profile.TTL
+	l.ToClient.TTL = e.decoy.Profile.TTL
 	l.ToClient.FlowLabel = g.label(e)
 	l.Echo.Init(e.srtt, e.rttvar, e.handshakeTSEcr)
 	l.own.Init(e.cli.IRS + 1)
@@ -181,7 +182,7 @@ func (w *worker) openDecoy(now time.Time, e *entry) {
 	}
 	e.dec = l
 	e.gate = g.decoy.Expect(Conn{
-		Leg: tcb.TupleOf(src, dst), Client: e.client(), Dialled: e.dialled(), Decoy: e.decoy,
+		Leg: tcb.TupleOf(src, dst), Client: e.client(), Dialled: e.dialled(), Service: e.decoy.Service,
 		Record: g.cfg.Limits.DecoyRecord, Budget: g.record,
 	})
 	l.open = replay.New(replay.Config{

@@ -344,7 +344,7 @@ func (w *worker) bareToDecoy(e *entry, seg *wire.Segment) {
 // openVerdict asks the rules before the decoy has spoken, and opens its leg.
 func (w *worker) openVerdict(now time.Time, e *entry) {
 	f := w.facts(now, e)
-	w.g.cfg.Rules.Start(&e.rules.Flow, &f)
+	e.rules.policy.Rules.Start(&e.rules.Flow, &f)
 	w.judge(now, e)
 	if !e.gone && e.phase == Answering && e.dec == nil {
 		w.openDecoy(now, e)
@@ -354,7 +354,7 @@ func (w *worker) openVerdict(now time.Time, e *entry) {
 // facts is what the rules may know of a flow.
 func (w *worker) facts(now time.Time, e *entry) rules.Facts {
 	f := rules.Facts{
-		Src: e.client(), Dst: e.dialled(), Decoy: w.g.cfg.Decoys[e.decoy].Name,
+		Src: e.client(), Dst: e.dialled(), Decoy: e.decoy.Name,
 		Packets: e.packets, Now: now, Age: now.Sub(w.g.time(e.started)), Idle: now.Sub(w.g.time(e.spoke)), SYN: e.rules.syn,
 	}
 	if e.rec != nil {
@@ -387,7 +387,7 @@ func (w *worker) judge(now time.Time, e *entry) {
 		return // the bytes wait
 	}
 	f := w.facts(now, e)
-	v := w.g.cfg.Rules.Decide(&e.rules.Flow, &f)
+	v := e.rules.policy.Rules.Decide(&e.rules.Flow, &f)
 	w.reportLogs(now, e, &v)
 	if v.Action != rules.Wait {
 		w.rule(now, e, v)
@@ -404,7 +404,7 @@ func (w *worker) judge(now time.Time, e *entry) {
 	e.judgeAll()
 	e.nextJudge = 0
 	switch {
-	case w.g.cfg.Rules.Timed(&e.rules.Flow):
+	case e.rules.policy.Rules.Timed(&e.rules.Flow):
 		e.nextJudge = w.g.at(now.Add(judgeEvery))
 	case e.rules.Exhausted(workPerFlow):
 		e.nextJudge = w.g.at(now.Add(lateEvery))
@@ -425,7 +425,8 @@ func (w *worker) reportLogs(now time.Time, e *entry, v *rules.Verdict) {
 
 // rule carries out a verdict.
 func (w *worker) rule(now time.Time, e *entry, v rules.Verdict) {
-	if v.Action == rules.Stay || w.g.cfg.Observe {
+	p := e.rules.policy
+	if v.Action == rules.Stay || p.Observe {
 		w.stay(now, e, v, v.Reason)
 		return
 	}
@@ -434,7 +435,7 @@ func (w *worker) rule(now time.Time, e *entry, v rules.Verdict) {
 	switch v.Action {
 	case rules.Switch:
 		w.hold(now, e)
-		w.startSwitch(now, e, w.g.backend(v.Backend), v.Rule)
+		w.startSwitch(now, e, p.backend(v.Backend), v.Rule)
 	case rules.Drop:
 		w.detach(now, e)
 		e.silent = true
@@ -448,7 +449,7 @@ func (w *worker) rule(now time.Time, e *entry, v rules.Verdict) {
 }
 
 // spoken notes that the verdict is final: what the rules kept of the flow is left to
-// their memory, and not needed any more.
+// their memory, and not needed any more, nor is its policy.
 func (w *worker) spoken(now time.Time, e *entry) {
 	if e.rules != nil {
 		f := rules.Facts{Src: e.client(), Dst: e.dialled(), Packets: e.packets, Now: now}

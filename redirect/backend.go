@@ -9,13 +9,10 @@ import (
 	"sleight/stack/wire"
 )
 
-// fromBackend takes a segment from a backends' door. Only a backend's own
-// addresses are accepted as its source, the claimed ones where it keeps them.
+// fromBackend takes a segment from a backends' door. A live leg's key says whose it
+// is, also where a reload has taken the backend away. Of other segments only a
+// backend's own addresses are accepted as source, the claimed ones where it keeps them.
 func (w *worker) fromBackend(now time.Time, door int, seg *wire.Segment) {
-	if !w.g.backendSource(door, seg.Src.Addr()) {
-		w.g.add(backendSource)
-		return
-	}
 	k := flow.Key{Leg: seg.Tuple(), Side: tcb.Serving, Door: uint8(door)}
 	e, ok := w.g.flows.Lookup(k)
 	if !ok {
@@ -36,8 +33,9 @@ func (w *worker) fromBackend(now time.Time, door int, seg *wire.Segment) {
 
 // backendSource reports whether a backend behind this door has this address.
 func (g *Gateway) backendSource(door int, a netip.Addr) bool {
-	for i := range g.cfg.Backends {
-		b := &g.cfg.Backends[i]
+	p := g.policy.Load()
+	for i := range p.Backends {
+		b := &p.Backends[i]
 		if b.Door != door {
 			continue
 		}
@@ -52,6 +50,10 @@ func (g *Gateway) backendSource(door int, a netip.Addr) bool {
 // exact RST, so that it forgets the connection. A SYN is a connection of its
 // own, which nothing lets out. S sees nothing of it.
 func (w *worker) backendStranger(door int, seg *wire.Segment) {
+	if !w.g.backendSource(door, seg.Src.Addr()) {
+		w.g.add(backendSource)
+		return
+	}
 	if seg.Flags.Any(wire.SYN|wire.RST) && !seg.Flags.Has(wire.ACK|wire.SYN) || !seg.Flags.Has(wire.ACK) {
 		w.g.add(outbound)
 		return

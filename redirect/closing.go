@@ -131,7 +131,7 @@ func (w *worker) servingRST(now time.Time, e *entry, l *leg, seg *wire.Segment) 
 // sendReset resets S at seq.
 func (w *worker) sendReset(e *entry, seq tcb.Seq) {
 	w.own = wire.Segment{
-		Src: e.dialled(), Dst: e.client(), TTL: e.profile.TTL, DF: true,
+		Src: e.dialled(), Dst: e.client(), TTL: e.decoy.Profile.TTL, DF: true,
 		Seq: seq, Flags: wire.RST, FlowLabel: w.g.label(e),
 	}
 	w.toClient(e, &w.own)

@@ -53,7 +53,7 @@ type Conn struct {
 	Leg     tcb.Tuple // as the client's packets to the decoy carry it
 	Client  netip.AddrPort
 	Dialled netip.AddrPort
-	Decoy   int // index in Config.Decoys
+	Service any // DecoyConfig.Service
 	Record  int // bound of the answers that are kept, in bytes
 	Budget  *Budget
 }
@@ -107,6 +107,7 @@ type DecoyConfig struct {
 	Framer  replay.Framer
 	Quiet   time.Duration // silence that ends a forward decoy's answer, and of compare: off
 	Timeout time.Duration // of a switch
+	Service any           // what the Decoy plays; the gateway only hands it on
 }
 
 // Mode is how a backend sees a flow's addresses.
@@ -157,16 +158,22 @@ type Timeouts struct {
 	Handshake, Answering, Established, Closing, Drain time.Duration
 }
 
-// Config is what a gateway is made of.
-type Config struct {
-	Observe  bool // decide and report; hold and do nothing
-	Claimed  []netip.Prefix
+// Policy is what Reload replaces, as a whole: a flow keeps the one under which it
+// began.
+type Policy struct {
+	Observe  bool           // decide and report; hold and do nothing
 	Refused  []netip.Prefix // sources that cannot be clients: pool, backends, our own addresses
-	Pool     []netip.Prefix // of NAT
 	Decoys   []DecoyConfig
 	Default  Refusal
 	Backends []Backend
 	Rules    *rules.Set
+}
+
+// Config is what a gateway is made of.
+type Config struct {
+	Policy
+	Claimed  []netip.Prefix
+	Pool     []netip.Prefix // of NAT
 	Limits   Limits
 	Timeouts Timeouts
 	MTU      int       // of the doors, in bytes

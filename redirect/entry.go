@@ -10,7 +10,6 @@ import (
 	"sleight/redirect/replay"
 	"sleight/redirect/splice"
 	"sleight/rules"
-	"sleight/stack/profile"
 	"sleight/stack/tcb"
 )
 
@@ -49,11 +48,10 @@ type entry struct {
 	// wrote for it, and two queues would overtake each other.
 	queue int
 
-	id      uint64
-	node    flow.Member[*entry] // its key, and its place in the table
-	decoy   int
-	profile *profile.Profile
-	phase   Phase
+	id    uint64
+	node  flow.Member[*entry] // its key, and its place in the table
+	decoy *DecoyConfig
+	phase Phase
 
 	started   instant
 	heard     instant // anything from either peer
@@ -101,7 +99,8 @@ type entry struct {
 // reading is what the rules know of a flow and keep of it.
 type reading struct {
 	rules.Flow
-	syn rules.SYN
+	syn    rules.SYN
+	policy *policy // under which it began
 }
 
 // client and dialled are the client leg's ends, as S has them.
@@ -135,14 +134,14 @@ type leg struct {
 	node  flow.Node[*entry] // its key
 	door  int
 	queue int            // of the door, as in entry
-	b     int            // index of the backend
+	b     *backend       // nil: the decoy's
 	nat   netip.AddrPort // of the pool, if it took one
 	mtu   int
 }
 
 // attempt is a switch under way.
 type attempt struct {
-	backend     int
+	backend     *backend
 	rule        string
 	began       time.Time
 	deadline    time.Time

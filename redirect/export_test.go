@@ -17,8 +17,8 @@ func Reasons() []string { return reasonNames[:] }
 // Recorded is what all flows have taken of the record budget, in bytes.
 func (g *Gateway) Recorded() int64 { return g.record.Used() }
 
-// BackendFlows is how many flows are counted to a backend.
-func (g *Gateway) BackendFlows(b int) int64 { return g.onBackend[b].Load() }
+// BackendFlows is how many flows are counted to a backend of the policy in force.
+func (g *Gateway) BackendFlows(b int) int64 { return g.policy.Load().backends[b].flows.Load() }
 
 // HalfOpen is how many handshakes are half open.
 func (g *Gateway) HalfOpen() int { return g.front.Len() }

@@ -35,7 +35,9 @@ type Gateway struct {
 	frontMu sync.Mutex
 	front   *front.Table
 
-	onBackend []atomic.Int64 // live flows of each backend
+	policy    atomic.Pointer[policy]
+	reloading sync.Mutex               // guards onBackend
+	onBackend map[string]*atomic.Int64 // live flows of each backend, by its name
 	live      atomic.Int64
 	legs      atomic.Uint64 // numbers the decoy's legs
 	probes    atomic.Uint32 // IP IDs of what answers pings and datagrams
@@ -60,8 +62,10 @@ func New(cfg Config, doors []Door, decoy Decoy, seen Observer, now func() time.T
 			Max: cfg.Limits.HalfOpen, Timeout: cfg.Timeouts.Handshake, Secret: cfg.Secret,
 			MTU: cfg.MTU, Started: cfg.Started,
 		}),
-		onBackend: make([]atomic.Int64, len(cfg.Backends)),
+		onBackend: map[string]*atomic.Int64{},
 	}
+	g.policy.Store(g.newPolicy(cfg.Policy))
+	g.cfg.Policy = Policy{} // a reload must not leave the first one behind
 	g.workers.New = func() any { return newWorker(g, 0) }
 	return g
 }

@@ -84,11 +84,12 @@ func (w *worker) icmpFromClient(e *entry, ic *wire.ICMPError) bool {
 // backends, where nothing is said about whose segment it was.
 func (g *Gateway) quoted(door int, k flow.Key) (*entry, flow.Key, bool) {
 	e, ok := g.flows.Lookup(k)
-	if ok || door == 0 || g.keepDoor(door) {
+	p := g.policy.Load()
+	if ok || door == 0 || p.keepDoor(door) {
 		return e, k, ok
 	}
-	for i := range g.cfg.Backends {
-		if b := &g.cfg.Backends[i]; b.Mode == Keep {
+	for i := range p.Backends {
+		if b := &p.Backends[i]; b.Mode == Keep {
 			k.Door = uint8(b.Door)
 			if e, ok = g.flows.Lookup(k); ok {
 				return e, k, true
@@ -96,16 +97,6 @@ func (g *Gateway) quoted(door int, k flow.Key) (*entry, flow.Key, bool) {
 		}
 	}
 	return nil, k, false
-}
-
-// keepDoor reports whether a door is one keep backend's own.
-func (g *Gateway) keepDoor(door int) bool {
-	for i := range g.cfg.Backends {
-		if b := &g.cfg.Backends[i]; b.Mode == Keep && b.Door == door {
-			return true
-		}
-	}
-	return false
 }
 
 // clampMTU notes a path MTU of S's and refuses one that no path has.
@@ -172,11 +163,11 @@ func inFlight(l *tcb.Leg, seq tcb.Seq) bool {
 // probe answers a ping or a UDP datagram as the profile's host does, where a
 // decoy matches the address.
 func (w *worker) probe(now time.Time, pkt []byte, off wire.Offload) {
-	d := w.g.matchAddr(&w.ip)
-	if d < 0 || w.g.cfg.Decoys[d].Kind == Filtered {
+	d := w.g.policy.Load().matchAddr(w.ip.Src, w.ip.Dst)
+	if d == nil || d.Kind == Filtered {
 		return
 	}
-	p := w.g.cfg.Decoys[d].Profile
+	p := d.Profile
 	n := p.Probe(w.out[headroom:], &w.ip, pkt, off, uint16(w.g.probes.Add(1)))
 	if n == 0 {
 		return
@@ -187,14 +178,4 @@ func (w *worker) probe(now time.Time, pkt []byte, off wire.Offload) {
 		return
 	}
 	w.write(0, w.queue, w.out, headroom, n)
-}
-
-// matchAddr finds the decoy for what has no port of TCP; −1: none.
-func (g *Gateway) matchAddr(p *wire.Packet) int {
-	for i := range g.cfg.Decoys {
-		if g.cfg.Decoys[i].Match.FitsAddr(p.Src, p.Dst) {
-			return i
-		}
-	}
-	return -1
 }

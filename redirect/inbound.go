@@ -58,16 +58,9 @@ func (w *worker) quirks(seg *wire.Segment) {
 	}
 }
 
-// fromClient takes a segment from the clients' side.
+// fromClient takes a segment from the clients' side. A live flow's key has passed
+// what stranger asks of an address.
 func (w *worker) fromClient(now time.Time, seg *wire.Segment) {
-	if !w.g.possibleClient(seg.Src.Addr()) {
-		w.g.add(impossibleSource)
-		return
-	}
-	if !contains(w.g.cfg.Claimed, seg.Dst.Addr()) {
-		w.g.add(notOurs)
-		return
-	}
 	e, ok := w.g.flows.Lookup(clientKey(seg))
 	if !ok {
 		w.stranger(now, seg)
@@ -97,7 +90,7 @@ func (g *Gateway) possibleClient(a netip.Addr) bool {
 	if a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a == broadcast {
 		return false
 	}
-	return !contains(g.cfg.Claimed, a) && !contains(g.cfg.Refused, a)
+	return !contains(g.cfg.Claimed, a) && !contains(g.policy.Load().Refused, a)
 }
 
 var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
@@ -108,34 +101,35 @@ func contains(ps []netip.Prefix, a netip.Addr) bool {
 
 // stranger takes a client's segment that belongs to no flow.
 func (w *worker) stranger(now time.Time, seg *wire.Segment) {
-	d := w.g.match(seg)
-	if d < 0 {
+	switch {
+	case !w.g.possibleClient(seg.Src.Addr()):
+		w.g.add(impossibleSource)
+		return
+	case !contains(w.g.cfg.Claimed, seg.Dst.Addr()):
+		w.g.add(notOurs)
+		return
+	}
+	p := w.g.policy.Load()
+	o := p.match(seg)
+	if o != nil && o.decoy.Kind == Serve {
+		w.handshake(now, seg, o)
+		return
+	}
+	// A handshake that began before a reload goes on as it began.
+	if now.Before(p.settled) && w.handshake(now, seg, nil) {
+		return
+	}
+	switch {
+	case o == nil:
 		w.g.add(noDecoy)
-		if w.g.cfg.Default == Reset {
+		if p.Default == Reset {
 			w.refuse(seg, profile.Linux)
 		}
-		return
-	}
-	dc := &w.g.cfg.Decoys[d]
-	switch dc.Kind {
-	case Filtered:
+	case o.decoy.Kind == Filtered:
 		w.g.add(filtered)
-		return
-	case Closed:
-		w.refuse(seg, dc.Profile)
-		return
+	default:
+		w.refuse(seg, o.decoy.Profile)
 	}
-	w.handshake(now, seg, d)
-}
-
-// match finds the decoy that answers a segment; −1: none does.
-func (g *Gateway) match(seg *wire.Segment) int {
-	for i := range g.cfg.Decoys {
-		if g.cfg.Decoys[i].Match.Fits(seg.Src, seg.Dst) {
-			return i
-		}
-	}
-	return -1
 }
 
 // refuse answers as a closed port does (RFC 9293, section 3.10.7.1).
@@ -147,15 +141,20 @@ func (w *worker) refuse(seg *wire.Segment, p *profile.Profile) {
 }
 
 // handshake gives a segment to the half-open records. The acknowledgement that
-// completes one makes a flow, and may carry data.
-func (w *worker) handshake(now time.Time, seg *wire.Segment, decoy int) {
+// completes one makes a flow, and may carry data. Without an offer it takes no more
+// than what belongs to a handshake under way, and reports whether it does.
+func (w *worker) handshake(now time.Time, seg *wire.Segment, o *offer) (taken bool) {
 	g := w.g
 	g.frontMu.Lock()
+	if o == nil && !g.front.Knows(seg) {
+		g.frontMu.Unlock()
+		return false
+	}
 	var res front.Result
 	var half front.HalfOpen
 	// Either may be the first that the record sees of the other.
 	if seg.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN {
-		res = g.front.SYN(now, seg, g.cfg.Decoys[decoy].Profile, uint32(decoy), &w.own)
+		res = g.front.SYN(now, seg, o.host(), &w.own)
 	} else {
 		res, half = g.front.Segment(now, seg, &w.own)
 	}
@@ -170,8 +169,9 @@ func (w *worker) handshake(now time.Time, seg *wire.Segment, decoy int) {
 		g.add(halfOpenFull)
 	case front.None:
 		g.add(noFlow)
-		w.refuse(seg, g.cfg.Decoys[decoy].Profile)
+		w.refuse(seg, o.decoy.Profile)
 	case front.Complete:
 		w.accept(now, seg, &half)
 	}
+	return true
 }

@@ -39,9 +39,9 @@ func (w *worker) ackHeld(now time.Time, e *entry) {
 
 // startSwitch begins to move the flow to a backend. The backend's key is taken
 // before the first SYN, or a challenge ACK would go into another flow.
-func (w *worker) startSwitch(now time.Time, e *entry, b int, rule string) {
+func (w *worker) startSwitch(now time.Time, e *entry, b *backend, rule string) {
 	g := w.g
-	dc := &g.cfg.Decoys[e.decoy]
+	dc := e.decoy
 	e.sw = &attempt{backend: b, rule: rule, began: now, deadline: now.Add(dc.Timeout)}
 	if e.hasSrvFIN || e.gate != nil && e.gate.Closed() {
 		w.rollBack(now, e, "cancelled")
@@ -76,28 +76,26 @@ func (g *Gateway) frozen(e *entry, written uint64) {
 }
 
 // backendLeg prepares the leg to a backend and takes its key.
-func (w *worker) backendLeg(e *entry, b int) (l *leg, result string) {
-	g := w.g
-	bc := &g.cfg.Backends[b]
-	addr := bc.V6
+func (w *worker) backendLeg(e *entry, b *backend) (l *leg, result string) {
+	addr := b.V6
 	if e.dialled().Addr().Is4() {
-		addr = bc.V4
+		addr = b.V4
 	}
-	if !addr.IsValid() && bc.Mode != Keep {
+	if !addr.IsValid() && b.Mode != Keep {
 		return nil, "refused"
 	}
-	if n := g.onBackend[b].Add(1); bc.MaxFlows > 0 && n > int64(bc.MaxFlows) {
-		g.onBackend[b].Add(-1)
+	if n := b.flows.Add(1); b.MaxFlows > 0 && n > int64(b.MaxFlows) {
+		b.flows.Add(-1)
 		return nil, "refused"
 	}
 	src, dst := e.client(), e.dialled()
-	if bc.Mode != Keep {
-		dst = netip.AddrPortFrom(addr, bc.port(dst.Port()))
+	if b.Mode != Keep {
+		dst = netip.AddrPortFrom(addr, b.port(dst.Port()))
 	}
 	l = w.newLeg(e, src, dst)
-	l.door, l.b, l.mtu = bc.Door, b, bc.MTU
-	if !w.takeKey(e, l, bc.Mode == NAT) {
-		g.onBackend[b].Add(-1)
+	l.door, l.b, l.mtu = b.Door, b, b.MTU
+	if !w.takeKey(e, l, b.Mode == NAT) {
+		b.flows.Add(-1)
 		return nil, "collision"
 	}
 	return l, ""
@@ -137,8 +135,7 @@ func (w *worker) takeKey(e *entry, l *leg, nat bool) bool {
 
 // replay starts the replay, once the decoy has stopped at written bytes.
 func (w *worker) replay(now time.Time, e *entry, written uint64) {
-	g := w.g
-	dc := &g.cfg.Decoys[e.decoy]
+	dc := e.decoy
 	e.sw.written, e.sw.frozen = written, true
 	var answered []byte
 	var marks []record.Mark
@@ -247,7 +244,7 @@ func (w *worker) commit(now time.Time, e *entry) {
 	w.giveHeld(e, l)
 	e.phase, e.held = Spliced, false
 	w.reportSwitch(now, e, "ok", m)
-	w.g.cfg.Rules.Switched(now, e.client().Addr())
+	w.g.policy.Load().Rules.Switched(now, e.client().Addr())
 	if e.gate != nil {
 		e.gate.Discard()
 	}
@@ -354,7 +351,7 @@ func (w *worker) rollBack(now time.Time, e *entry, result string) {
 // freeLeg gives up a backend leg's key and its share of the backend.
 func (w *worker) freeLeg(now time.Time, e *entry, l *leg) {
 	w.g.flows.Unbind(&l.node)
-	w.g.onBackend[l.b].Add(-1)
+	l.b.flows.Add(-1)
 	if l.nat.IsValid() {
 		w.g.nat.give(l.nat, now)
 	}
@@ -362,7 +359,7 @@ func (w *worker) freeLeg(now time.Time, e *entry, l *leg) {
 
 func (w *worker) reportSwitch(now time.Time, e *entry, result string, m *replay.Machine) {
 	s := Switched{
-		Backend: w.g.cfg.Backends[e.sw.backend].Name, Result: result,
+		Backend: e.sw.backend.Name, Result: result,
 		ClientBytes: e.sw.clientBytes, DecoyBytes: int(e.sw.written),
 		Duration: now.Sub(e.sw.began), Turn: -1, Offset: -1,
 	}
@@ -378,15 +375,4 @@ func (w *worker) reportSwitch(now time.Time, e *entry, result string, m *replay.
 		}
 	}
 	w.g.seen.Switch(now, e.info(), s)
-}
-
-// backend finds a backend by its name; the configuration's check has made sure
-// that there is one.
-func (g *Gateway) backend(name string) int {
-	for i := range g.cfg.Backends {
-		if g.cfg.Backends[i].Name == name {
-			return i
-		}
-	}
-	return 0
 }

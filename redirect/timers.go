@@ -19,6 +19,7 @@ func (w *worker) tick(now time.Time) {
 			w.advance(now, e)
 		})
 	}
+	clear(w.due) // or flows that are gone would stay in memory
 }
 
 // repeatAtOnce is how many SYN-ACKs are sent again before others may have the

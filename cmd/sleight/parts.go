@@ -10,6 +10,7 @@ import (
 
 	"sleight/internal/config"
 	"sleight/internal/host"
+	"sleight/internal/memory"
 	"sleight/redirect"
 	"sleight/redirect/frame"
 	"sleight/redirect/replay"
@@ -76,11 +77,17 @@ func service(s *config.Service) stack.Service {
 	return out
 }
 
+// machinery is what stays over a reload, and policies are made with.
+type machinery struct {
+	doors []string
+	mtu   func(netip.Addr) int // of the way to a backend
+	mem   *memory.Memory
+}
+
 // gatewayConfig is what the gateway itself is made of.
-func gatewayConfig(cfg *config.Config, set *rules.Set, doors []string, mtu func(netip.Addr) int, now time.Time) (redirect.Config, error) {
+func (m *machinery) gatewayConfig(cfg *config.Config, set *rules.Set, now time.Time) (redirect.Config, error) {
 	out := redirect.Config{
-		Observe: cfg.Observe, Claimed: cfg.Routes, Pool: cfg.Pool, Rules: set, MTU: cfg.TUN.MTU,
-		Refused: slices.Concat(cfg.Pool, ownAddresses()),
+		Claimed: cfg.Routes, Pool: cfg.Pool, MTU: cfg.TUN.MTU,
 		// Clocks that begin at the start would tell S when that was.
 		Started: now.Add(-time.Duration(now.UnixNano() % int64(40*24*time.Hour))),
 		Limits: redirect.Limits{
@@ -91,18 +98,31 @@ func gatewayConfig(cfg *config.Config, set *rules.Set, doors []string, mtu func(
 		},
 		Timeouts: redirect.Timeouts(cfg.Timeouts),
 	}
-	if cfg.Default.TCP == "reset" {
-		out.Default = redirect.Reset
-	}
 	if _, err := rand.Read(out.Secret[:]); err != nil {
 		return out, err
 	}
+	var err error
+	out.Policy, err = m.policy(cfg, set)
+	return out, err
+}
+
+// policy is what a reload replaces.
+func (m *machinery) policy(cfg *config.Config, set *rules.Set) (out redirect.Policy, err error) {
+	giveMemory(set, m.mem, cfg)
+	out = redirect.Policy{Observe: cfg.Observe, Rules: set, Refused: slices.Concat(cfg.Pool, ownAddresses())}
+	if cfg.Default.TCP == "reset" {
+		out.Default = redirect.Reset
+	}
 	for i := range cfg.Decoys {
-		out.Decoys = append(out.Decoys, decoyConfig(&cfg.Decoys[i]))
+		d := decoyConfig(&cfg.Decoys[i])
+		if d.Service, err = compileService(&cfg.Decoys[i]); err != nil {
+			return out, err
+		}
+		out.Decoys = append(out.Decoys, d)
 	}
 	p := machinePlan(cfg)
 	for i, b := range cfg.Backends {
-		out.Backends = append(out.Backends, backendConfig(&b, slices.Index(doors, p.Backends[i].Door), mtu))
+		out.Backends = append(out.Backends, backendConfig(&b, slices.Index(m.doors, p.Backends[i].Door), m.mtu))
 		for _, a := range p.Backends[i].Addrs {
 			out.Refused = append(out.Refused, netip.PrefixFrom(a, a.BitLen()))
 		}

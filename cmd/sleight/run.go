@@ -114,12 +114,11 @@ func serve(ctx context.Context, cfg *config.Config, set *rules.Set, doors []*tun
 		}
 		return n
 	}
-	gc, err := gatewayConfig(cfg, set, names, mtu, time.Now())
+	m := machinery{doors: names, mtu: mtu, mem: openMemory(cfg, log)}
+	gc, err := m.gatewayConfig(cfg, set, time.Now())
 	if err != nil {
 		return err
 	}
-	mem := openMemory(cfg, log)
-	giveMemory(set, mem, cfg)
 	g := redirect.New(gc, ports, decoy, reporter{out}, time.Now)
 	if cfg.Debug.PPROF {
 		s, err := serveDebug(cfg.StateDir, func() counts { return countsOf(g, decoy) })
@@ -130,11 +129,11 @@ func serve(ctx context.Context, cfg *config.Config, set *rules.Set, doors []*tun
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go summarise(ctx, g, decoy.Decoy, mem, out)
+	go summarise(ctx, g, decoy.Decoy, m.mem, out)
 	kept := make(chan struct{})
 	keep, written := context.WithCancel(context.WithoutCancel(ctx))
 	defer written()
-	go keepMemory(keep, kept, mem, memoryFile(cfg), log)
+	go keepMemory(keep, kept, m.mem, memoryFile(cfg), log)
 	announce(out, "started", strings.Join(names, " "))
 	log.Info("started", zap.Strings("doors", names), zap.String("version", version()))
 	err = g.Run(ctx, func() { closeAll(doors); decoy.Close() })
@@ -142,7 +141,7 @@ func serve(ctx context.Context, cfg *config.Config, set *rules.Set, doors []*tun
 	g.Shutdown(time.Now())
 	written() // what the last flows have said is in the memory now
 	<-kept
-	reportDrops(g, decoy.Stats(), mem, out)
+	reportDrops(g, decoy.Stats(), m.mem, out)
 	announce(out, "stopped", "")
 	return err
 }
@@ -186,27 +185,17 @@ func reportDrops(g *redirect.Gateway, d stack.Stats, mem *memory.Memory, out *ev
 }
 
 // redirectDecoy makes the netstack a redirect.Decoy.
-type redirectDecoy struct {
-	*stack.Decoy
-	services []*stack.Compiled
-}
+type redirectDecoy struct{ *stack.Decoy }
 
 // Expect announces a flow to the netstack.
 func (d redirectDecoy) Expect(c redirect.Conn) redirect.Gate {
+	service, _ := c.Service.(*stack.Compiled)
 	return d.Decoy.Expect(stack.Conn{
-		Leg: c.Leg, Client: c.Client, Dialled: c.Dialled,
-		Service: d.services[c.Decoy], Record: c.Record, Budget: c.Budget,
+		Leg: c.Leg, Client: c.Client, Dialled: c.Dialled, Service: service, Record: c.Record, Budget: c.Budget,
 	})
 }
 
 func newDecoy(cfg *config.Config, super bool) (d redirectDecoy, err error) {
-	for i := range cfg.Decoys {
-		s, err := compileService(&cfg.Decoys[i])
-		if err != nil {
-			return d, err
-		}
-		d.services = append(d.services, s)
-	}
 	d.Decoy, err = stack.New(stack.Config{Super: super, GrowAfter: uint64(cfg.Limits.Record)})
 	return d, err
 }

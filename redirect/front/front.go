@@ -39,12 +39,18 @@ const (
 	Reset
 )
 
+// Host is who answers a handshake: how it looks, and what the caller knows of it. A
+// handshake keeps the one that it began with.
+type Host struct {
+	Profile *profile.Profile
+	Of      any
+}
+
 // HalfOpen is a handshake as it was when it completed.
 type HalfOpen struct {
 	profile.Negotiated
 	ISS, IRS tcb.Seq
-	Profile  *profile.Profile
-	Tag      uint32 // the caller's
+	Host     *Host
 	TSOffset uint32 // of the client leg's clock
 	TSRecent uint32 // the client's
 	TSSent   uint32 // newest shown to the client
@@ -85,10 +91,13 @@ func New(cfg Config) *Table {
 // Len is how many handshakes are half open.
 func (t *Table) Len() int { return len(t.m) }
 
-// SYN takes a client's SYN. The same one again draws the SYN-ACK again; another
-// one on the same pair a challenge ACK (RFC 5961, section 4; RFC 9293, section
-// 3.10.7.4).
-func (t *Table) SYN(now time.Time, seg *wire.Segment, p *profile.Profile, tag uint32, out *wire.Segment) Result {
+// Knows reports whether the segment's pair has a handshake under way.
+func (t *Table) Knows(seg *wire.Segment) bool { return t.find(seg.Tuple()) != nil }
+
+// SYN takes a client's SYN, which host answers if it is the first. The same one
+// again draws the SYN-ACK again; another one on the same pair a challenge ACK (RFC
+// 5961, section 4; RFC 9293, section 3.10.7.4).
+func (t *Table) SYN(now time.Time, seg *wire.Segment, host *Host, out *wire.Segment) Result {
 	key := seg.Tuple()
 	h := t.m[t.slot(key)]
 	switch {
@@ -103,17 +112,17 @@ func (t *Table) SYN(now time.Time, seg *wire.Segment, p *profile.Profile, tag ui
 	case len(t.m) >= t.cfg.Max:
 		return Full
 	}
-	h = t.open(now, key, seg, p, tag)
+	h = t.open(now, key, seg, host)
 	t.synack(now, h, out)
 	t.add(h)
 	return Reply
 }
 
 // open makes the record of a new handshake.
-func (t *Table) open(now time.Time, key tcb.Tuple, seg *wire.Segment, p *profile.Profile, tag uint32) *record {
+func (t *Table) open(now time.Time, key tcb.Tuple, seg *wire.Segment, host *Host) *record {
 	h := &record{
-		leg: key, irs: seg.Seq, iss: t.iss(now, key), profile: p, tag: tag,
-		n:        p.Negotiate(seg, t.cfg.MTU),
+		leg: key, irs: seg.Seq, iss: t.iss(now, key), host: host,
+		n:        host.Profile.Negotiate(seg, t.cfg.MTU),
 		tsOffset: t.hash(key, useTS), tsRecent: seg.Opts.TSVal, started: t.since(now),
 		syn: synOf(seg),
 	}
@@ -139,7 +148,7 @@ func (t *Table) Segment(now time.Time, seg, out *wire.Segment) (Result, HalfOpen
 		return Ignored, HalfOpen{}
 	case seg.Ack != h.iss+1:
 		// RFC 9293, section 3.10.7.4, fifth, SYN-RECEIVED: <SEQ=SEG.ACK><CTL=RST>.
-		h.profile.RST(out, seg)
+		h.host.Profile.RST(out, seg)
 		out.FlowLabel = t.label(h)
 		return Reply, HalfOpen{}
 	case !h.acceptable(seg):
@@ -170,7 +179,7 @@ func (h *record) acceptable(seg *wire.Segment) bool {
 // completed is what the caller goes on with.
 func (t *Table) completed(now time.Time, h *record, seg *wire.Segment) HalfOpen {
 	o := HalfOpen{
-		Negotiated: h.n, ISS: h.iss, IRS: h.irs, Profile: h.profile, Tag: h.tag,
+		Negotiated: h.n, ISS: h.iss, IRS: h.irs, Host: h.host,
 		TSOffset: h.tsOffset, TSRecent: h.tsRecent, TSSent: h.tsSent,
 		Started: t.cfg.Started.Add(h.started), SYN: h.syn,
 	}

@@ -12,6 +12,9 @@ import (
 	"sleight/stack/wire"
 )
 
+// linux answers every handshake here.
+var linux = Host{Profile: profile.Linux, Of: 7}
+
 var (
 	t0   = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	host = netip.MustParseAddrPort("203.0.113.1:80")
@@ -83,7 +86,7 @@ func (d *dialogue) says(s *wire.Segment) {
 	d.out = wire.Segment{Flags: 0xa5, Seq: 0xa5a5a5a5, Payload: []byte{0xa5}}
 	d.half = HalfOpen{}
 	if s.Flags&(wire.SYN|wire.ACK|wire.RST) == wire.SYN {
-		d.res = d.tab.SYN(d.now, s, profile.Linux, 7, &d.out)
+		d.res = d.tab.SYN(d.now, s, &linux, &d.out)
 	} else {
 		d.res, d.half = d.tab.Segment(d.now, s, &d.out)
 	}
@@ -145,7 +148,7 @@ func TestHandshake(t *testing.T) {
 			Negotiated: profile.Negotiated{
 				SndMSS: 1400, RcvMSS: 1460, SndShift: 9, RcvShift: 7, Scaled: true, SACK: true, TS: true, Wnd: 65160,
 			},
-			ISS: d.iss, IRS: d.isn, Profile: profile.Linux, Tag: 7,
+			ISS: d.iss, IRS: d.isn, Host: &linux,
 			TSOffset: d.half.TSOffset, TSRecent: 510, TSSent: d.tsval, Started: began, RTT: 30 * time.Millisecond,
 			SYN: SYN{SACK: true, TS: true, Scaled: true, Wnd: 512, MSS: 1400},
 		}

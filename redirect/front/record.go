@@ -22,7 +22,6 @@ const (
 type record struct {
 	leg      tcb.Tuple
 	iss, irs tcb.Seq
-	tag      uint32
 	tsOffset uint32
 	tsRecent uint32 // the client's
 	tsFirst  uint32 // first and newest that the client was shown
@@ -32,7 +31,7 @@ type record struct {
 	retries  uint8
 	copies   uint8 // of the SYN-ACK, up to 2
 	syn      SYN
-	profile  *profile.Profile
+	host     *Host
 	started  time.Duration
 	sent     time.Duration // the last SYN-ACK
 	due      time.Duration
@@ -132,7 +131,7 @@ func (t *Table) synack(now time.Time, h *record, out *wire.Segment) {
 	syn := wire.Segment{Src: h.leg.Source(), Dst: h.leg.Dest(), Seq: h.irs}
 	syn.Opts.TSVal = h.tsRecent
 	h.tsSent = t.clock(now) + h.tsOffset
-	h.profile.SYNACK(out, &syn, &h.n, h.iss, h.tsSent)
+	h.host.Profile.SYNACK(out, &syn, &h.n, h.iss, h.tsSent)
 	out.FlowLabel = t.label(h)
 	h.copies = min(h.copies+1, 2)
 	h.sent = t.since(now)
@@ -148,7 +147,7 @@ func (t *Table) challenge(now time.Time, h *record, out *wire.Segment) Result {
 		return Ignored
 	}
 	*out = wire.Segment{
-		Src: h.leg.Dest(), Dst: h.leg.Source(), TTL: h.profile.TTL, DF: true, FlowLabel: t.label(h),
+		Src: h.leg.Dest(), Dst: h.leg.Source(), TTL: h.host.Profile.TTL, DF: true, FlowLabel: t.label(h),
 		Seq: h.iss + 1, Ack: h.irs + 1, Flags: wire.ACK, Wnd: h.n.Wnd >> h.n.RcvShift,
 	}
 	if h.n.TS {
@@ -164,6 +163,6 @@ func (t *Table) mayRepeat(now time.Time, h *record) bool {
 	if at < h.quiet {
 		return false
 	}
-	h.quiet = at + h.profile.Limits.Repeat
+	h.quiet = at + h.host.Profile.Limits.Repeat
 	return true
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"sleight/stack/profile"
 	"sleight/stack/tcb"
 	"sleight/stack/wire"
 )
@@ -86,7 +85,7 @@ func flood(tab *Table, now time.Time, n int) (res map[Result]int) {
 	for i := range n {
 		a := netip.AddrFrom4([4]byte{198, 51, byte(i >> 8), byte(i)})
 		seg := wire.Segment{Src: netip.AddrPortFrom(a, uint16(i>>16)+1), Dst: host, Seq: tcb.Seq(i), Flags: wire.SYN}
-		res[tab.SYN(now, &seg, profile.Linux, 0, &out)]++
+		res[tab.SYN(now, &seg, &linux, &out)]++
 	}
 	return res
 }
@@ -210,7 +209,7 @@ func TestPairsOfOneHash(t *testing.T) {
 	key := d.syn().Tuple()
 	other := key
 	other.SrcPort++
-	d.tab.m[d.tab.slot(key)] = &record{leg: other, irs: d.isn, profile: profile.Linux}
+	d.tab.m[d.tab.slot(key)] = &record{leg: other, irs: d.isn, host: &linux}
 	d.says(d.syn())
 	d.want("a SYN", Full)
 	d.says(d.ack(""))

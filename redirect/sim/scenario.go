@@ -158,15 +158,18 @@ func GatewayConfig(mode redirect.Mode) redirect.Config {
 		panic(errs)
 	}
 	return redirect.Config{
+		Policy: redirect.Policy{
+			Refused: []netip.Prefix{netip.PrefixFrom(realAddr, 32)},
+			Decoys: []redirect.DecoyConfig{{
+				Name: "lines", Profile: profile.Linux, Compare: replay.Exact,
+				Quiet: 50 * time.Millisecond, Timeout: 10 * time.Second,
+			}},
+			Backends: []redirect.Backend{{Name: "real", V4: realAddr, V6: realV6, Mode: mode, Door: 1}},
+			Rules:    set,
+		},
 		Claimed: []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24"), netip.MustParsePrefix("2001:db8:113::/64")},
-		Refused: []netip.Prefix{netip.PrefixFrom(realAddr, 32)},
 		Pool:    []netip.Prefix{netip.MustParsePrefix("100.64.0.0/28"), netip.MustParsePrefix("2001:db8:64::/124")},
-		Decoys: []redirect.DecoyConfig{{
-			Name: "lines", Profile: profile.Linux, Compare: replay.Exact,
-			Quiet: 50 * time.Millisecond, Timeout: 10 * time.Second,
-		}},
-		Backends: []redirect.Backend{{Name: "real", V4: realAddr, V6: realV6, Mode: mode, Door: 1}},
-		Rules:    set, MTU: 1500,
+		MTU:     1500,
 		Limits: redirect.Limits{
 			Flows: 1000, FlowsPerClient: 100, PrefixV4: 32, PrefixV6: 64, HalfOpen: 100,
 			Record: 64 << 10, DecoyRecord: 1 << 20, RecordTotal: 64 << 20, Held: 256 << 10,

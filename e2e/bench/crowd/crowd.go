@@ -90,13 +90,16 @@ func start(flows int, says func(int) string) (*Crowd, error) {
 
 func config(flows int, set *rules.Set) redirect.Config {
 	return redirect.Config{
-		Claimed: []netip.Prefix{claimed}, Refused: []netip.Prefix{netip.PrefixFrom(server, 32), decoys},
-		Decoys: []redirect.DecoyConfig{{
-			Name: "silent", Profile: profile.Linux, Compare: replay.Exact,
-			Quiet: 50 * time.Millisecond, Timeout: time.Minute,
-		}},
-		Backends: []redirect.Backend{{Name: "real", V4: server, Mode: redirect.ToBackend, Door: 1}},
-		Rules:    set, MTU: 1500, Started: time.Now().Add(-time.Hour),
+		Policy: redirect.Policy{
+			Refused: []netip.Prefix{netip.PrefixFrom(server, 32), decoys},
+			Decoys: []redirect.DecoyConfig{{
+				Name: "silent", Profile: profile.Linux, Compare: replay.Exact,
+				Quiet: 50 * time.Millisecond, Timeout: time.Minute,
+			}},
+			Backends: []redirect.Backend{{Name: "real", V4: server, Mode: redirect.ToBackend, Door: 1}},
+			Rules:    set,
+		},
+		Claimed: []netip.Prefix{claimed}, MTU: 1500, Started: time.Now().Add(-time.Hour),
 		Limits: redirect.Limits{
 			Flows: flows + 1, FlowsPerClient: flows + 1, PrefixV4: 32, PrefixV6: 64, HalfOpen: 1 << 16,
 			Record: 64 << 10, DecoyRecord: 1 << 20, RecordTotal: 1 << 30, Held: 256 << 10,
