@@ -419,7 +419,7 @@ func (e *entry) judgeAll() {
 
 func (w *worker) reportLogs(now time.Time, e *entry, v *rules.Verdict) {
 	for _, l := range v.Logged {
-		w.g.seen.Decision(now, e.info(), Decided{Rule: l.Rule, Verdict: "log", Offset: v.Offset, Alert: l.Alert})
+		w.g.seen.Decision(now, e.info(), Decided{Rule: l.Rule, Verdict: "log", Offset: v.Offset, Alert: l.Alert, Suppressed: l.Suppressed})
 	}
 }
 
@@ -431,7 +431,7 @@ func (w *worker) rule(now time.Time, e *entry, v rules.Verdict) {
 		return
 	}
 	w.spoken(now, e)
-	w.g.seen.Decision(now, e.info(), Decided{v.Rule, v.Action.String(), v.Reason, v.Offset, v.Alert})
+	w.g.seen.Decision(now, e.info(), Decided{v.Rule, v.Action.String(), v.Reason, v.Offset, v.Alert, v.Suppressed})
 	switch v.Action {
 	case rules.Switch:
 		w.hold(now, e)
@@ -468,7 +468,7 @@ func (w *worker) stay(now time.Time, e *entry, v rules.Verdict, reason string) {
 		verdict = v.Action.String()
 	}
 	if !e.final {
-		w.g.seen.Decision(now, e.info(), Decided{v.Rule, verdict, reason, v.Offset, v.Alert})
+		w.g.seen.Decision(now, e.info(), Decided{v.Rule, verdict, reason, v.Offset, v.Alert, v.Suppressed})
 	}
 	w.spoken(now, e)
 	e.nextJudge = 0

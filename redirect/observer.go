@@ -24,6 +24,7 @@ type Decided struct {
 	Rule, Verdict, Reason string
 	Offset                int
 	Alert                 *rules.Alert // of Suricata's; nil: none
+	Suppressed            int          // how often the rule kept silent for the client before (once_per)
 }
 
 // Switched reports how a switch ended.

@@ -9,6 +9,8 @@ type Alert = suricata.Rule
 type Said struct {
 	Rule  string
 	Alert *Alert // nil: none
+	// Suppressed is as in Verdict.
+	Suppressed int
 }
 
 // maxAlerts bounds the alerts that a flow keeps.
@@ -69,14 +71,15 @@ func (fl *Flow) alarmed(r *compiled, st *seen, f *Facts, v *Verdict) bool {
 		if !r.Suricata.Picks(a) {
 			continue
 		}
-		if !fl.holds(r, st, f) {
+		if !fl.holds(r, st, f) || !fl.may(r, st, f) {
 			return false
 		}
 		if r.Action != Log {
 			v.Alert = a
 			return true
 		}
-		v.Logged = append(v.Logged, Said{r.Name, a})
+		fl.spoke(r, f)
+		v.Logged = append(v.Logged, Said{r.Name, a, st.suppressed})
 	}
 	return false
 }

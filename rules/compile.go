@@ -49,6 +49,8 @@ func Compile(rs []Rule) (*Set, []Error) {
 // compile numbers the rule's dice after sites: each chance has its own.
 func compile(r Rule, sites *int) (c compiled, errs []file.Error) {
 	c.Rule = r
+	c.thresholdKey, c.onceKey = countKey("threshold", r.Name), countKey("once_per", r.Name)
+	c.timed = r.On == OnIdle
 	if strings.TrimSpace(r.When) == "" {
 		return c, nil
 	}
@@ -74,7 +76,8 @@ func compile(r Rule, sites *int) (c compiled, errs []file.Error) {
 	case err != nil:
 		return c, []file.Error{{Line: 1, Message: err.Error()}}
 	}
-	c.program, c.timed, c.novelStream = program, v.timed, v.novelStream
+	c.program, c.novelStream = program, v.novelStream
+	c.timed = c.timed || v.timed && r.On == 0
 	c.cost = max(1, v.cost*max(1, v.longest))
 	c.uses, c.literal = v.uses, literal(program.Node())
 	c.need(needed(program.Node(), true))

@@ -20,6 +20,7 @@ var names = []string{
 	"packets", "bytes", "turns", "age", "idle", "proto",
 	"in_net", "hex", "byte", "u16", "u32", "duration", "chance", "sample",
 	"seen", "switched", "first_seen", "conns", "rate", "novel", "tagged",
+	"between", "weekday",
 }
 
 // env is what an expression sees of a flow.
@@ -39,6 +40,7 @@ type env struct {
 	Age       time.Duration `expr:"age"`
 	Idle      time.Duration `expr:"idle"`
 	Proto     string        `expr:"proto"`
+	Weekday   string        `expr:"weekday"`
 
 	Byte   func(string, int) (int, error)      `expr:"byte"`
 	U16    func(string, int) (int, error)      `expr:"u16"`
@@ -59,6 +61,8 @@ type env struct {
 	Tagged func(string) bool       `expr:"·tagged"`
 	Novel  func(int) (bool, error) `expr:"·novel"`
 
+	Between func(int, int) bool `expr:"·between"`
+
 	SynTTL     int    `expr:"·syn_ttl"`
 	SynWindow  int    `expr:"·syn_window"`
 	SynOptions string `expr:"·syn_options"`
@@ -68,6 +72,8 @@ type env struct {
 
 	flow *proto.Flow
 	said []byte // what it was given
+
+	now time.Time
 
 	recaller *recaller // nil: no rule asks for what other flows did
 
@@ -80,6 +86,7 @@ func newEnv(seed uint64, s *sampler, p *proto.Flow) *env {
 	e.U16 = func(s string, i int) (int, error) { return number(s, i, 2) }
 	e.U32 = func(s string, i int) (int, error) { return number(s, i, 4) }
 	e.Roll, e.Text, e.Number, e.Flag, e.Header, e.Known = e.roll, e.text, e.number, e.flag, e.header, e.known
+	e.Between = e.between
 	return e
 }
 
@@ -103,6 +110,7 @@ func (e *env) fill(f *Facts) {
 	e.Stream, e.Last, e.Answered = view(f.Stream), view(f.Last), view(f.Answered)
 	e.Packets, e.Bytes, e.Turns = f.Packets, f.Bytes, f.Turns
 	e.Age, e.Idle = f.Age, f.Idle
+	e.now, e.Weekday = f.Now, weekdays[f.Now.Weekday()]
 	if e.recaller != nil {
 		e.recaller.src, e.recaller.now = f.Src.Addr(), f.Now
 	}

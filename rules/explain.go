@@ -61,8 +61,23 @@ func (s *Set) Explain(name string) (lines []string, ok bool) {
 	if r.needs != proto.None {
 		say("protocol: %s has to be recognised", r.needs)
 	}
+	if r.On != 0 {
+		say("on: %s only", r.On)
+	}
 	if r.timed {
-		say("time: it names age or idle, and is evaluated every 100 ms")
+		say("time: it names age, idle, first_seen or tagged, or is asked on idle, and is evaluated every 100 ms")
+	}
+	if r.uses.memory {
+		say("memory: it asks what other connections did")
+	}
+	if r.Threshold.Count > 0 {
+		say("threshold: from the client's %d. connection within %v in which it holds", r.Threshold.Count, r.Threshold.In)
+	}
+	if r.OncePer > 0 {
+		say("once_per: once in %v for a client", r.OncePer)
+	}
+	if r.Tag.Name != "" {
+		say("tag: the client is tagged %s for %v", r.Tag.Name, r.Tag.For)
 	}
 	if r.When != "" {
 		say("cost: an evaluation reads what was said %d times at most", r.cost)

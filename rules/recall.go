@@ -31,8 +31,9 @@ type Memory interface {
 	Switched(now time.Time, src netip.Addr, window time.Duration) bool
 	Tagged(now time.Time, src netip.Addr, name string) bool
 	Tag(now time.Time, src netip.Addr, name string, until time.Time) error
-	// Count counts something of a client's, in the window that began with the first.
-	Count(now time.Time, src netip.Addr, what uint64, window time.Duration) int
+	// Count counts something of a client's, in the window that began with the first;
+	// before is what was counted in the last one, where a new one begins.
+	Count(now time.Time, src netip.Addr, what uint64, window time.Duration) (n, before int)
 	// Known reports whether a hash was noted.
 	Known(hash uint64) bool
 }
@@ -69,6 +70,7 @@ var remembering = []expr.Option{
 	lend("first_seen", new(func(string) time.Duration)),
 	lend("tagged", new(func(string, string) bool)),
 	lend("novel", new(func(string) bool)),
+	lend("between", new(func(string, string) bool)),
 }
 
 func lend(name string, as any) expr.Option {

@@ -76,6 +76,11 @@ type Rule struct {
 	Suricata *suricata.Selector
 	Action   Action
 	Backend  string
+
+	On        Occasion // 0: any
+	Tag       Tag      // given to the client when the rule speaks
+	Threshold Threshold
+	OncePer   time.Duration // it speaks for a client once in that time; 0: always
 }
 
 // Facts are what is known of a flow.
@@ -128,7 +133,11 @@ type Verdict struct {
 	Offset  int    // bytes of the stream that were judged
 	Reason  string // why, beyond the rule's name
 	Alert   *Alert // of Suricata's, that the rule has picked; nil: none
-	Logged  []Said // rules that spoke by `log`
+	// Suppressed is how often the rule kept silent for the client, for OncePer, since it
+	// spoke last.
+	Suppressed int
+
+	Logged []Said // rules that spoke by `log`
 }
 
 // Set is a compiled list of rules. A nil set never speaks.
@@ -158,6 +167,8 @@ type compiled struct {
 
 	cost    int // how often an evaluation may read the stream, or the message
 	account *Cost
+
+	thresholdKey, onceKey uint64
 }
 
 // Flow is what a set remembers of one flow; the flow's owner guards it.
@@ -174,6 +185,10 @@ type Flow struct {
 	hears  *suricata.Flow // nil: no rule asks for Suricata's
 	alerts []*Alert       // that were raised and are picked
 
+	on     Occasion // why the rules are asked
+	opened bool     // they were asked before
+	heard  int      // bytes of the stream when they were asked last
+
 	began    time.Time
 	dialled  uint16
 	said     *payload // nil: no rule has asked whether the stream is new
@@ -185,6 +200,9 @@ type seen struct {
 	upTo   int
 	found  bool
 	alerts int // that were logged
+
+	counted    counted
+	suppressed int
 }
 
 // Init gives a flow its chance.
@@ -243,6 +261,7 @@ const evaluation = 256
 // come is judged message by message, as if each had come by itself, so that none
 // hides behind a later one.
 func (s *Set) Decide(fl *Flow, f *Facts) (v Verdict) {
+	fl.occasion(f)
 	if fl.proto == nil {
 		fl.pass(f, &v, false)
 		return v
@@ -278,19 +297,22 @@ func (fl *Flow) pass(f *Facts, v *Verdict, fields bool) {
 	for n, i := range fl.fits {
 		r := &fl.set.rules[i]
 		switch {
-		case fl.logged[n]:
+		case fl.logged[n] || !fl.asks(r):
 			continue
 		case r.Suricata != nil:
 			if !fl.alarmed(r, &fl.state[n], f, v) {
 				continue
 			}
-		case fields && !r.uses.fields || !fl.holds(r, &fl.state[n], f):
+		case fields && !r.uses.fields || !fl.holds(r, &fl.state[n], f) || !fl.may(r, &fl.state[n], f):
 			continue
 		case r.Action == Log:
 			fl.logged[n] = true
-			v.Logged = append(v.Logged, Said{Rule: r.Name})
+			v.Logged = append(v.Logged, Said{Rule: r.Name, Suppressed: fl.state[n].suppressed})
+			fl.spoke(r, f)
 			continue
 		}
+		fl.spoke(r, f)
+		v.Suppressed = fl.state[n].suppressed
 		v.Action, v.Rule, v.Backend, v.Reason = r.Action, r.Name, r.Backend, "rule"
 		return
 	}

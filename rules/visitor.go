@@ -293,6 +293,8 @@ func (v *visitor) call(node *ast.Node, n *ast.CallNode) {
 		}
 	case "sample":
 		v.share(n, 1)
+	case "between":
+		v.between(node, n)
 	case "in_net":
 		v.constant(n, 1, func(s string) error { _, err := prefix(s); return err })
 	case "hex":

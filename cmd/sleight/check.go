@@ -120,7 +120,11 @@ func compileRules(cfg *config.Config) (*rules.Set, []*config.Error) {
 		if err != nil {
 			action = rules.Stay // the configuration's own check has found it
 		}
-		rs[i] = rules.Rule{Name: r.Name, Match: match(r.Match), When: r.When, Action: action, Backend: r.Backend, Suricata: selector(r.Suricata)}
+		on, _ := rules.ParseOccasion(r.On) // the configuration has checked it
+		rs[i] = rules.Rule{
+			Name: r.Name, Match: match(r.Match), When: r.When, Action: action, Backend: r.Backend, Suricata: selector(r.Suricata),
+			On: on, Tag: rules.Tag(r.Tag), Threshold: rules.Threshold(r.Threshold), OncePer: r.OncePer,
+		}
 	}
 	set, found := rules.Compile(rs)
 	var mistakes []*config.Error

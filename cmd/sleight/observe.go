@@ -25,7 +25,7 @@ func (r reporter) FlowStart(now time.Time, f redirect.FlowInfo, s redirect.Start
 // Decision reports what a rule or a bound has said.
 func (r reporter) Decision(now time.Time, f redirect.FlowInfo, d redirect.Decided) {
 	e := begin(now, f, "decision")
-	e.Decision = &evidence.Decision{Rule: d.Rule, Verdict: d.Verdict, Offset: d.Offset, Reason: d.Reason, Alert: alert(d.Alert)}
+	e.Decision = &evidence.Decision{Rule: d.Rule, Verdict: d.Verdict, Offset: d.Offset, Reason: d.Reason, Alert: alert(d.Alert), Suppressed: d.Suppressed}
 	r.out.Emit(e)
 }
 

@@ -171,7 +171,7 @@ type tried struct {
 
 func (t *trial) line(v *offline.Verdict) {
 	e := evidence.Flow{ID: uint64(t.flows + v.Flow), Client: v.Client, Dialled: v.Dialled}.Of(v.Time, "decision")
-	e.Decision = &evidence.Decision{Rule: v.Rule, Verdict: v.Action.String(), Offset: v.Offset, Reason: v.Reason, Alert: alert(v.Alert)}
+	e.Decision = &evidence.Decision{Rule: v.Rule, Verdict: v.Action.String(), Offset: v.Offset, Reason: v.Reason, Alert: alert(v.Alert), Suppressed: v.Suppressed}
 	t.encode(tried{e, t.file, v.Packet, v.Backend})
 }
 

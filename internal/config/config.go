@@ -129,7 +129,25 @@ type Rule struct {
 	Backend string
 	// Suricata: and one of Suricata's rules that it picks has matched. nil: not asked.
 	Suricata *Selector
-	places   []Place // of each character of When, and of what follows
+	On       string // open, data or idle; empty: any
+	Tag      Tag
+	// Threshold: from a client's so manieth connection on. The zero one: at once.
+	Threshold Threshold
+	OncePer   time.Duration // 0: always
+
+	places []Place // of each character of When, and of what follows
+}
+
+// Tag is what a rule gives to a client; without a name, nothing.
+type Tag struct {
+	Name string
+	For  time.Duration
+}
+
+// Threshold is how many connections, and within what time.
+type Threshold struct {
+	Count int
+	In    time.Duration
 }
 
 // Memory is what rules remember of other connections.

@@ -43,6 +43,15 @@ func TestEachMistakeHasItsLineAndWhatToDo(t *testing.T) {
 		{base + "rules: [{name: r, action: switch}]\n", "has to name a backend"},
 		{base + "rules: [{name: r, action: switch, backend: b}]\n", `no backend called "b"`},
 		{base + "rules: [{name: r, action: jump}]\n", `f.yaml:3:27: action is "jump"; use switch, stay, drop, reset or log`},
+		{base + "rules: [{name: r, action: stay, on: end}]\n", `f.yaml:3:37: on is "end"; use open, data or idle`},
+		{base + "rules: [{name: r, action: stay, tag: {for: 1h}}]\n", "f.yaml:3:38: a tag has to have a name"},
+		{base + "rules: [{name: r, action: stay, tag: {name: t, for: 1d}}]\n", "f.yaml:3:53: tag.for has to be a time"},
+		{base + "rules: [{name: r, action: stay, tag: {name: " + strings.Repeat("t", 65) + "}}]\n", "more than 64 bytes"},
+		{base + "rules: [{name: r, action: stay, threshold: {in: 1h}}]\n", "f.yaml:3:44: a threshold has to have a count"},
+		{base + "rules: [{name: r, action: stay, threshold: {count: 1}}]\n", "threshold.count is 1; write a number from 2"},
+		{base + "rules: [{name: r, action: stay, once_per: 1ms}]\n", "f.yaml:3:43: once_per is 1ms"},
+		{base + "memory: {file: memory}\n", `f.yaml:3:16: memory.file: "memory" is no absolute path; begin it with /`},
+		{base + "memory: {clients: 0}\n", "memory.clients is 0"},
 		{base + "decoys: [{name: d}]\n", "this decoy has no service"},
 		{base + "decoys: [{name: d, service: {type: telnet}}]\n", `type is "telnet"`},
 		{base + "decoys: [{name: d, service: {type: silent, banner: x}}]\n", `unknown key "banner" in a service of type silent`},
@@ -171,8 +180,7 @@ func TestWhatIsReservedIsNotYetSupported(t *testing.T) {
 		base + "metrics: {listen: \"127.0.0.1:2112\"}\n",
 		base + "user: sleight\n",
 		base + "lists: {}\n",
-		rule("action: stay, on: data"), rule("action: stay, tag: t"),
-		rule("action: stay, once_per: 1h"), rule("action: stay, prepare: b"),
+		rule("action: stay, prepare: b"),
 	} {
 		refused(t, text, "not yet supported")
 	}

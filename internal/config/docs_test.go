@@ -129,6 +129,9 @@ var entries = map[string]string{
 	"pages":    "{path: /p}",
 }
 
+// beside is what a mapping needs beside what an example is about.
+var beside = map[string]string{"tag": "{name: t}", "threshold": "{count: 3}"}
+
 func TestEveryExampleOfTheManualIsRight(t *testing.T) {
 	for path, r := range documented(t) {
 		if r.unit == laterKey {
@@ -169,6 +172,7 @@ func inFile(t *testing.T, path, example string) string {
 
 func object(t *testing.T, text string) (m map[string]any) {
 	t.Helper()
+	m = map[string]any{}
 	if err := yaml.Unmarshal([]byte(text), &m); err != nil {
 		t.Fatal(err)
 	}
@@ -193,7 +197,7 @@ func set(t *testing.T, in map[string]any, path []string, v any) {
 		set(t, entry, path[1:], v)
 		in[name] = []any{entry}
 	default:
-		sub := map[string]any{}
+		sub := object(t, beside[name])
 		if name == "service" {
 			sub = service(strings.TrimSuffix(path[1], "[]"))
 		}

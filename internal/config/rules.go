@@ -1,6 +1,10 @@
 package config
 
-import "go.yaml.in/yaml/v3"
+import (
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
 
 func (d *decoder) ruleKeys(r *Rule) keys {
 	return keys{
@@ -11,8 +15,43 @@ func (d *decoder) ruleKeys(r *Rule) keys {
 		"backend": d.word(&r.Backend),
 
 		"suricata": d.selector(r),
-		"on":       d.later(), "tag": d.later(), "once_per": d.later(), "prepare": d.later(),
+		"on":       d.oneOf(&r.On, "open", "data", "idle"),
+		"tag": d.mapping(func() keys {
+			return keys{"name": d.tagName(&r.Tag.Name), "for": d.duration(&r.Tag.For, leastWindow, mostWindow)}
+		}),
+		"threshold": d.mapping(func() keys {
+			return keys{
+				"count": d.needs(d.number(&r.Threshold.Count, 2, 1<<20)),
+				"in":    d.duration(&r.Threshold.In, leastWindow, mostWindow),
+			}
+		}),
+		"once_per": d.needs(d.duration(&r.OncePer, leastWindow, mostWindow)),
+		"prepare":  d.later(),
 	}
+}
+
+// How far back rules count, and how long a tag stays.
+const (
+	leastWindow = time.Second
+	mostWindow  = 366 * 24 * time.Hour
+	day         = 24 * time.Hour
+)
+
+// newRule has the defaults of a rule's keys.
+func newRule() Rule { return Rule{Tag: Tag{For: day}, Threshold: Threshold{In: day}} }
+
+// tagName reads a tag's name.
+func (d *decoder) tagName(dst *string) key {
+	const most = 64 // bytes, as internal/memory has it
+	k := d.needed(dst)
+	read := k.read
+	k.read = func(what string, n *yaml.Node) {
+		read(what, n)
+		if len(n.Value) > most {
+			d.fail(n, "write a shorter one", "%s has more than %d bytes", what, most)
+		}
+	}
+	return k
 }
 
 // when reads an expression, and where each of its characters stands.
@@ -55,7 +94,8 @@ func (d *decoder) rules(c *Config, n *yaml.Node) {
 	}
 	seen := map[string]bool{}
 	d.list(n, "rules", func(n *yaml.Node) {
-		r := Rule{Place: placeOf(n)}
+		r := newRule()
+		r.Place = placeOf(n)
 		d.object(n, "a rule", d.ruleKeys(&r))
 		if n.Kind != yaml.MappingNode {
 			return
@@ -74,6 +114,12 @@ func (d *decoder) rule(c *Config, r *Rule, n *yaml.Node) {
 	}
 	if r.Suricata != nil && len(c.Suricata.Files) == 0 {
 		d.fail(value(n, "suricata"), "name them in suricata.files", "there are no files with Suricata's rules")
+	}
+	if at := value(n, "tag"); at != n && at.Kind == yaml.MappingNode && value(at, "name") == at {
+		d.fail(at, "write tag: {name: …}", "a tag has to have a name")
+	}
+	if at := value(n, "threshold"); at != n && at.Kind == yaml.MappingNode && value(at, "count") == at {
+		d.fail(at, "write threshold: {count: 3, in: 10m}", "a threshold has to have a count")
 	}
 	switch {
 	case value(n, "action") == n:

@@ -31,7 +31,7 @@ func (d *decoder) keys(c *Config, p *parts) keys {
 		"backends": held(&p.backends, "list", func() keys { return d.backendKeys(&Backend{Mode: "client"}) }),
 		"pools":    d.unset(),
 		"replay":   d.mapping(func() keys { return d.replayKeys(&p.replay) }),
-		"rules":    held(&p.rules, "list", func() keys { return d.ruleKeys(&Rule{}) }),
+		"rules":    held(&p.rules, "list", func() keys { r := newRule(); return d.ruleKeys(&r) }),
 		"limits":   d.mapping(func() keys { return d.limitKeys(&c.Limits) }),
 		"timeouts": d.mapping(func() keys { return d.timeoutKeys(&c.Timeouts) }),
 		"outbound": d.outbound(),

@@ -50,6 +50,8 @@ type Decision struct {
 	Offset  int    `json:"offset"`
 	Reason  string `json:"reason"`
 	Alert   *Alert `json:"alert,omitempty"`
+	// Suppressed is how often the rule kept silent for this client since it last spoke.
+	Suppressed int `json:"suppressed,omitempty"`
 }
 
 // Alert is the rule of Suricata's that a rule has picked, in EVE's words.

@@ -52,7 +52,7 @@ func every() map[string]Event {
 	add("flow_start, bare", "flow_start", flow, func(e *Event) { e.FlowStart = &FlowStart{} })
 	add("decision", "decision", sample, func(e *Event) {
 		a := Alert{1, 2034647, 3, "an attempt", "attempted-admin", 1, []string{"cve,2021-44228"}, "et.rules"}
-		e.Decision = &Decision{"shellshock", "switch", 120, "rule", &a}
+		e.Decision = &Decision{"shellshock", "switch", 120, "rule", &a, 3}
 	})
 	add("decision, bare", "decision", flow, func(e *Event) { e.Decision = &Decision{Verdict: "stay", Reason: "record"} })
 	add("switch", "switch", sample, func(e *Event) {

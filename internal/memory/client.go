@@ -160,8 +160,9 @@ func (c *client) tagged(now stamp) bool {
 }
 
 // Count counts that something happened to a client, and says how often it has in the
-// window that began when it first did.
-func (m *Memory) Count(now time.Time, src netip.Addr, what uint64, window time.Duration) (n int) {
+// window that began when it first did; before is how often it had in the last one,
+// where a new one begins.
+func (m *Memory) Count(now time.Time, src netip.Addr, what uint64, window time.Duration) (n, before int) {
 	at := stampOf(now)
 	m.note(at, src, func(c *client) {
 		c.last = max(c.last, at)
@@ -175,12 +176,13 @@ func (m *Memory) Count(now time.Time, src netip.Addr, what uint64, window time.D
 			i = len(c.counts)
 			c.counts = append(c.counts, count{what: what, until: at + within(window)})
 		case c.counts[i].until <= at:
+			before = int(c.counts[i].n)
 			c.counts[i] = count{what: what, until: at + within(window)}
 		}
 		c.counts[i].n++
 		n = int(c.counts[i].n)
 	})
-	return n
+	return n, before
 }
 
 // dropFirst drops what ends first.

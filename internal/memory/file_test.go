@@ -54,7 +54,7 @@ func TestARestartForgetsNothing(t *testing.T) {
 	if again.Secret() != 99 || !again.Known(7<<7) || again.Known(1) || !again.Switched(at, s2, 24*time.Hour) {
 		t.Error("payloads, or a switch")
 	}
-	if n := again.Count(at, s1, 7, time.Hour); n != 301 {
+	if n, _ := again.Count(at, s1, 7, time.Hour); n != 301 {
 		t.Errorf("counted %d", n)
 	}
 	info, err := os.Stat(file)

@@ -159,7 +159,7 @@ func TestTheBoundsAreKept(t *testing.T) {
 	for i := range 2 * maxCounts {
 		m.Count(at.Add(time.Duration(i)*time.Second), s1, uint64(i), time.Hour)
 	}
-	if n := m.Count(at, s1, 2*maxCounts-1, time.Hour); n != 2 {
+	if n, _ := m.Count(at, s1, 2*maxCounts-1, time.Hour); n != 2 {
 		t.Errorf("the newest count is %d", n)
 	}
 	seen := map[string]bool{}
@@ -188,15 +188,15 @@ func TestWhatIsOldIsForgotten(t *testing.T) {
 func TestCountsAreOfOneWindow(t *testing.T) {
 	m := New(Config{})
 	for i, want := range []int{1, 2, 3} {
-		if n := m.Count(noon.Add(time.Duration(i)*time.Minute), s1, 7, time.Hour); n != want {
+		if n, _ := m.Count(noon.Add(time.Duration(i)*time.Minute), s1, 7, time.Hour); n != want {
 			t.Errorf("%d, want %d", n, want)
 		}
 	}
-	if n := m.Count(noon, s2, 7, time.Hour); n != 1 {
+	if n, _ := m.Count(noon, s2, 7, time.Hour); n != 1 {
 		t.Errorf("another client: %d", n)
 	}
-	if n := m.Count(noon.Add(time.Hour), s1, 7, time.Hour); n != 1 {
-		t.Errorf("in the next window: %d", n)
+	if n, before := m.Count(noon.Add(time.Hour), s1, 7, time.Hour); n != 1 || before != 3 {
+		t.Errorf("in the next window: %d, before %d", n, before)
 	}
 }
 

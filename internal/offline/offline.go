@@ -270,7 +270,7 @@ func (j *Judge) ask(now time.Time, number int, f *flow) (v rules.Verdict) {
 	for {
 		v = j.cfg.Set.Decide(&f.rules, &f.facts)
 		for _, l := range v.Logged {
-			said := j.verdict(now, number, f, rules.Verdict{Action: rules.Log, Rule: l.Rule, Alert: l.Alert, Offset: v.Offset, Reason: "rule"})
+			said := j.verdict(now, number, f, rules.Verdict{Action: rules.Log, Rule: l.Rule, Alert: l.Alert, Suppressed: l.Suppressed, Offset: v.Offset, Reason: "rule"})
 			said.Logged = true
 			j.report(said)
 		}
