@@ -34,3 +34,10 @@ func (g *Gateway) Reader(door int) func(now time.Time, b []byte) {
 	w := newWorker(g, 0)
 	return func(now time.Time, b []byte) { w.fromDoor(now, door, copy(w.buf[headroom-VnetHeader:], b)) }
 }
+
+// BackendsCounted is of how many backends flows are counted.
+func (g *Gateway) BackendsCounted() int {
+	g.reloading.Lock()
+	defer g.reloading.Unlock()
+	return len(g.onBackend)
+}
