@@ -18,6 +18,14 @@ import (
 type Error struct {
 	Rule, Line, Column int
 	Msg                string
+	Condition          bool // Rule counts the conditions
+}
+
+// Source is what a set is compiled from.
+type Source struct {
+	Rules      []Rule
+	Conditions []Condition
+	Lists      []List
 }
 
 // memoryBudget bounds what one evaluation may allocate, in expr's units.
@@ -29,12 +37,17 @@ var later = []string{"prepare"}
 // maxLength bounds a condition, and so how deep its brackets go, in bytes.
 const maxLength = 8 << 10
 
+// Compile checks and compiles rules that need nothing else.
+func Compile(rs []Rule) (*Set, []Error) { return (&Source{Rules: rs}).Compile() }
+
 // Compile checks and compiles rules, every mistake at once.
-func Compile(rs []Rule) (*Set, []Error) {
-	s, errs := &Set{client: sampler{ip4: 32, ip6: 64}}, []Error(nil)
+func (src *Source) Compile() (*Set, []Error) {
+	s := &Set{client: sampler{ip4: 32, ip6: 64}}
+	lists := compileLists(src.Lists)
+	conditions, errs := compileConditions(src.Conditions, lists)
 	sites := 0
-	for i, r := range rs {
-		c, mistakes := compile(r, &sites)
+	for i, r := range src.Rules {
+		c, mistakes := compile(r, conditions, lists, &sites)
 		for j := range mistakes {
 			errs = append(errs, place(i, &mistakes[j]))
 		}
@@ -47,7 +60,7 @@ func Compile(rs []Rule) (*Set, []Error) {
 }
 
 // compile numbers the rule's dice after sites: each chance has its own.
-func compile(r Rule, sites *int) (c compiled, errs []file.Error) {
+func compile(r Rule, conditions map[string]string, lists map[string]*list, sites *int) (c compiled, errs []file.Error) {
 	c.Rule = r
 	c.thresholdKey, c.onceKey = countKey("threshold", r.Name), countKey("once_per", r.Name)
 	c.timed = r.On == OnIdle
@@ -57,8 +70,12 @@ func compile(r Rule, sites *int) (c compiled, errs []file.Error) {
 	if len(r.When) > maxLength {
 		return c, []file.Error{{Message: fmt.Sprintf("a condition has at most %d bytes", maxLength)}}
 	}
-	v := &visitor{survey: newSurvey(), src: r.When, sites: *sites}
-	program, err := expr.Compile(r.When, append(slices.Clone(remembering),
+	x, tooLong := expand(r.When, conditions)
+	if tooLong != nil {
+		return c, []file.Error{*tooLong}
+	}
+	v := &visitor{survey: newSurvey(), src: x.text, lists: lists, conditions: conditions, sites: *sites}
+	program, err := expr.Compile(x.text, append(slices.Clone(remembering),
 		expr.Env(&env{}), expr.AsBool(), expr.WarnOnAny(), expr.Patch(v.survey), expr.Patch(v), expr.Patch(&guards{v.survey}),
 		expr.MaxNodes(2000), expr.DisableBuiltin("duration"),
 		expr.Function("duration", duration, parseDuration),
@@ -70,9 +87,12 @@ func compile(r Rule, sites *int) (c compiled, errs []file.Error) {
 	var fe *file.Error
 	switch {
 	case len(v.errs) > 0:
+		for i := range v.errs {
+			v.errs[i] = x.back(v.errs[i])
+		}
 		return c, v.errs
 	case errors.As(err, &fe):
-		return c, []file.Error{*fe}
+		return c, []file.Error{x.back(*fe)}
 	case err != nil:
 		return c, []file.Error{{Line: 1, Message: err.Error()}}
 	}

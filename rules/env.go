@@ -20,7 +20,7 @@ var names = []string{
 	"packets", "bytes", "turns", "age", "idle", "proto",
 	"in_net", "hex", "byte", "u16", "u32", "duration", "chance", "sample",
 	"seen", "switched", "first_seen", "conns", "rate", "novel", "tagged",
-	"between", "weekday",
+	"between", "weekday", "in_list",
 }
 
 // env is what an expression sees of a flow.
@@ -61,7 +61,8 @@ type env struct {
 	Tagged func(string) bool       `expr:"·tagged"`
 	Novel  func(int) (bool, error) `expr:"·novel"`
 
-	Between func(int, int) bool `expr:"·between"`
+	Between func(int, int) bool               `expr:"·between"`
+	Listed  func(string, *list) (bool, error) `expr:"·listed"`
 
 	SynTTL     int    `expr:"·syn_ttl"`
 	SynWindow  int    `expr:"·syn_window"`
@@ -86,7 +87,7 @@ func newEnv(seed uint64, s *sampler, p *proto.Flow) *env {
 	e.U16 = func(s string, i int) (int, error) { return number(s, i, 2) }
 	e.U32 = func(s string, i int) (int, error) { return number(s, i, 4) }
 	e.Roll, e.Text, e.Number, e.Flag, e.Header, e.Known = e.roll, e.text, e.number, e.flag, e.header, e.known
-	e.Between = e.between
+	e.Between, e.Listed = e.between, listed
 	return e
 }
 

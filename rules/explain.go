@@ -71,7 +71,7 @@ func (s *Set) Explain(name string) (lines []string, ok bool) {
 		say("memory: it asks what other connections did")
 	}
 	if r.Threshold.Count > 0 {
-		say("threshold: from the client's %d. connection within %v in which it holds", r.Threshold.Count, r.Threshold.In)
+		say("threshold: from the client's connection number %d within %v in which it holds", r.Threshold.Count, r.Threshold.In)
 	}
 	if r.OncePer > 0 {
 		say("once_per: once in %v for a client", r.OncePer)

@@ -71,6 +71,7 @@ var remembering = []expr.Option{
 	lend("tagged", new(func(string, string) bool)),
 	lend("novel", new(func(string) bool)),
 	lend("between", new(func(string, string) bool)),
+	lend("in_list", new(func(string, string) bool)),
 }
 
 func lend(name string, as any) expr.Option {

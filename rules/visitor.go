@@ -78,6 +78,10 @@ func (s *survey) Visit(node *ast.Node) {
 type visitor struct {
 	*survey
 	src   string
+	lists map[string]*list
+	// conditions are for what a mistyped name may have meant.
+	conditions map[string]string
+
 	sites int // the next die
 	timed bool
 	// novelStream: it asks whether the stream is new.
@@ -129,12 +133,21 @@ func (v *visitor) identifier(n *ast.IdentifierNode) {
 	default:
 		if _, ok := builtin.Index[name]; ok {
 			v.fail(n, "%s is not available in rules", name)
-		} else if near := spelling.Nearest(name, names); near != "" {
+		} else if near := spelling.Nearest(name, v.known()); near != "" {
 			v.fail(n, "unknown name %s; did you mean %s?", name, near)
 		} else {
 			v.fail(n, "unknown name %s", name)
 		}
 	}
+}
+
+// known are the names that an expression may use.
+func (v *visitor) known() []string {
+	all := slices.Clone(names)
+	for c := range v.conditions {
+		all = append(all, c)
+	}
+	return all
 }
 
 // text refuses an escape that would not be the byte that it looks like.
@@ -295,6 +308,8 @@ func (v *visitor) call(node *ast.Node, n *ast.CallNode) {
 		v.share(n, 1)
 	case "between":
 		v.between(node, n)
+	case "in_list":
+		v.inList(node, n)
 	case "in_net":
 		v.constant(n, 1, func(s string) error { _, err := prefix(s); return err })
 	case "hex":

@@ -126,13 +126,30 @@ func compileRules(cfg *config.Config) (*rules.Set, []*config.Error) {
 			On: on, Tag: rules.Tag(r.Tag), Threshold: rules.Threshold(r.Threshold), OncePer: r.OncePer,
 		}
 	}
-	set, found := rules.Compile(rs)
+	src := rules.Source{Rules: rs}
+	for _, c := range cfg.Conditions {
+		src.Conditions = append(src.Conditions, rules.Condition{Name: c.Name, When: c.When})
+	}
+	for _, l := range cfg.Lists {
+		src.Lists = append(src.Lists, rules.List{Name: l.Name, Addresses: l.Addresses, Words: l.Words})
+	}
+	set, found := src.Compile()
 	var mistakes []*config.Error
 	for _, m := range found {
-		r := &cfg.Rules[m.Rule]
-		mistakes = append(mistakes, &config.Error{Place: r.At(m.Line, m.Column), Msg: fmt.Sprintf("rule %s: %s", r.Name, advised(m.Msg))})
+		what, x := expressionOf(cfg, &m)
+		mistakes = append(mistakes, &config.Error{Place: x.At(m.Line, m.Column), Msg: what + ": " + advised(m.Msg)})
 	}
 	return set, mistakes
+}
+
+// expressionOf is what a mistake is in: its name, and where it stands.
+func expressionOf(cfg *config.Config, m *rules.Error) (string, *config.Expression) {
+	if m.Condition {
+		c := &cfg.Conditions[m.Rule]
+		return "condition " + c.Name, &c.Expression
+	}
+	r := &cfg.Rules[m.Rule]
+	return "rule " + r.Name, &r.Expression
 }
 
 // advised is what is wrong with an expression, and where to read what to do if that

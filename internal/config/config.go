@@ -20,6 +20,10 @@ type Config struct {
 	Default  Default
 	Backends []Backend
 	Rules    []Rule
+	Lists    []List
+	// Conditions are names for expressions, for rules and for later conditions.
+	Conditions []Condition
+
 	Suricata Suricata
 	Memory   Memory
 	Limits   Limits
@@ -118,13 +122,18 @@ type Backend struct {
 	MaxFlows int // 0: no limit
 }
 
-// Rule is one entry of rules. Its place is that of its expression; At is that of a
-// mistake within it.
-type Rule struct {
+// Expression is a rule's or a condition's; At is the place of a mistake within it.
+type Expression struct {
 	Place
+	When   string
+	places []Place // of each character of When, and of what follows
+}
+
+// Rule is one entry of rules.
+type Rule struct {
+	Expression
 	Name    string
 	Match   Match
-	When    string
 	Action  string
 	Backend string
 	// Suricata: and one of Suricata's rules that it picks has matched. nil: not asked.
@@ -134,8 +143,6 @@ type Rule struct {
 	// Threshold: from a client's so manieth connection on. The zero one: at once.
 	Threshold Threshold
 	OncePer   time.Duration // 0: always
-
-	places []Place // of each character of When, and of what follows
 }
 
 // Tag is what a rule gives to a client; without a name, nothing.

@@ -50,6 +50,15 @@ func TestEachMistakeHasItsLineAndWhatToDo(t *testing.T) {
 		{base + "rules: [{name: r, action: stay, threshold: {in: 1h}}]\n", "f.yaml:3:44: a threshold has to have a count"},
 		{base + "rules: [{name: r, action: stay, threshold: {count: 1}}]\n", "threshold.count is 1; write a number from 2"},
 		{base + "rules: [{name: r, action: stay, once_per: 1ms}]\n", "f.yaml:3:43: once_per is 1ms"},
+		{base + "lists: {}\n", "f.yaml:3:8: lists has to be a list"},
+		{base + "lists: [{name: l}]\n", "f.yaml:3:9: this list has nothing in it"},
+		{base + "lists: [{words: [a]}]\n", "f.yaml:3:9: this list has no name"},
+		{base + "lists: [{name: l, words: [a]}, {name: l, words: [b]}]\n", `f.yaml:3:39: there is another list called "l"`},
+		{base + "lists: [{name: l, words: [a], addresses: [10.0.0.1]}]\n", "this list has addresses and words"},
+		{base + "lists: [{name: l, addresses: [10.0.0.0/33]}]\n", `addresses: "10.0.0.0/33" is not a prefix`},
+		{base + "lists: [{name: l, words_file: no}]\n", "words_file: file does not exist"},
+		{base + "conditions: [{name: c}]\n", "f.yaml:3:14: the condition c says nothing"},
+		{base + "conditions: [{when: 'true'}]\n", "f.yaml:3:14: this condition has no name"},
 		{base + "memory: {file: memory}\n", `f.yaml:3:16: memory.file: "memory" is no absolute path; begin it with /`},
 		{base + "memory: {clients: 0}\n", "memory.clients is 0"},
 		{base + "decoys: [{name: d}]\n", "this decoy has no service"},
@@ -179,7 +188,6 @@ func TestWhatIsReservedIsNotYetSupported(t *testing.T) {
 		base + "control: {socket: /run/sleight/control.sock}\n",
 		base + "metrics: {listen: \"127.0.0.1:2112\"}\n",
 		base + "user: sleight\n",
-		base + "lists: {}\n",
 		rule("action: stay, prepare: b"),
 	} {
 		refused(t, text, "not yet supported")

@@ -127,6 +127,9 @@ var entries = map[string]string{
 	"rules":    "{name: r, action: stay}",
 	"turns":    "{expect: x}",
 	"pages":    "{path: /p}",
+
+	"lists":      "{name: l, words: [x]}",
+	"conditions": "{name: c, when: 'true'}",
 }
 
 // beside is what a mapping needs beside what an example is about.
@@ -186,8 +189,9 @@ func set(t *testing.T, in map[string]any, path []string, v any) {
 	switch {
 	case len(path) == 1:
 		in[name] = v
-		if name == "addresses" {
+		if strings.HasPrefix(name, "addresses") {
 			delete(in, "address")
+			delete(in, "words")
 		}
 		if name == "backend" {
 			in["action"] = "switch"

@@ -10,7 +10,7 @@ func (d *decoder) ruleKeys(r *Rule) keys {
 	return keys{
 		"name":    d.word(&r.Name),
 		"match":   d.mapping(func() keys { return d.matchKeys(&r.Match) }),
-		"when":    {unit: "expression", read: func(what string, n *yaml.Node) { d.when(r, what, n) }},
+		"when":    {unit: "expression", read: func(what string, n *yaml.Node) { d.when(&r.Expression, what, n) }},
 		"action":  d.oneOf(&r.Action, "switch", "stay", "drop", "reset", "log"),
 		"backend": d.word(&r.Backend),
 
@@ -55,7 +55,7 @@ func (d *decoder) tagName(dst *string) key {
 }
 
 // when reads an expression, and where each of its characters stands.
-func (d *decoder) when(r *Rule, what string, n *yaml.Node) {
+func (d *decoder) when(r *Expression, what string, n *yaml.Node) {
 	s, ok := d.scalar(n, what)
 	if !ok {
 		return
@@ -67,8 +67,8 @@ func (d *decoder) when(r *Rule, what string, n *yaml.Node) {
 	}
 }
 
-// At is where, in the file, a line and column of the rule's expression are.
-func (r *Rule) At(line, column int) Place {
+// At is where, in the file, a line and column of the expression are.
+func (r *Expression) At(line, column int) Place {
 	i := 0
 	for _, c := range r.When {
 		if line <= 1 && column <= 1 {

@@ -13,38 +13,40 @@ type parts struct {
 	version                 int
 	mode                    string
 	decoys, backends, rules *yaml.Node
+	lists, conditions       *yaml.Node
 	replay                  Replay
 }
 
 // keys are those of the whole file.
 func (d *decoder) keys(c *Config, p *parts) keys {
 	return keys{
-		"version":  d.needs(d.number(&p.version, 1, 1)),
-		"mode":     d.oneOf(&p.mode, "enforce", "observe"),
-		"sensor":   d.word(&c.Sensor),
-		"tun":      d.mapping(func() keys { return d.tunKeys(&c.TUN) }),
-		"routing":  d.mapping(func() keys { return d.routingKeys(&c.Routing) }),
-		"routes":   d.claimable(&c.Routes, &d.routes),
-		"nat":      d.mapping(func() keys { return keys{"pool": d.claimable(&c.Pool, &d.pool)} }),
-		"decoys":   held(&p.decoys, "list", func() keys { v := newDecoy(p.replay); return d.decoyKeys(&v) }),
-		"default":  d.defaultKey(&c.Default),
-		"backends": held(&p.backends, "list", func() keys { return d.backendKeys(&Backend{Mode: "client"}) }),
-		"pools":    d.unset(),
-		"replay":   d.mapping(func() keys { return d.replayKeys(&p.replay) }),
-		"rules":    held(&p.rules, "list", func() keys { r := newRule(); return d.ruleKeys(&r) }),
-		"limits":   d.mapping(func() keys { return d.limitKeys(&c.Limits) }),
-		"timeouts": d.mapping(func() keys { return d.timeoutKeys(&c.Timeouts) }),
-		"outbound": d.outbound(),
-		"events":   d.events(&c.Events),
-		"log":      d.mapping(func() keys { return d.logKeys(&c.Log) }),
-		"control":  d.mapping(func() keys { return keys{"socket": d.unset()} }),
-		"metrics":  d.mapping(func() keys { return keys{"listen": d.unset()} }),
-		"state":    d.mapping(func() keys { return keys{"dir": d.stateDir(&c.StateDir)} }),
-		"user":     d.unset(),
-		"suricata": d.mapping(func() keys { return d.suricataKeys(&c.Suricata) }),
-		"memory":   d.mapping(func() keys { return d.memoryKeys(&c.Memory) }),
-		"lists":    d.later(),
-		"debug":    d.mapping(func() keys { return keys{"pprof": d.boolean(&c.Debug.PPROF)} }),
+		"version":    d.needs(d.number(&p.version, 1, 1)),
+		"mode":       d.oneOf(&p.mode, "enforce", "observe"),
+		"sensor":     d.word(&c.Sensor),
+		"tun":        d.mapping(func() keys { return d.tunKeys(&c.TUN) }),
+		"routing":    d.mapping(func() keys { return d.routingKeys(&c.Routing) }),
+		"routes":     d.claimable(&c.Routes, &d.routes),
+		"nat":        d.mapping(func() keys { return keys{"pool": d.claimable(&c.Pool, &d.pool)} }),
+		"decoys":     held(&p.decoys, "list", func() keys { v := newDecoy(p.replay); return d.decoyKeys(&v) }),
+		"default":    d.defaultKey(&c.Default),
+		"backends":   held(&p.backends, "list", func() keys { return d.backendKeys(&Backend{Mode: "client"}) }),
+		"pools":      d.unset(),
+		"replay":     d.mapping(func() keys { return d.replayKeys(&p.replay) }),
+		"rules":      held(&p.rules, "list", func() keys { r := newRule(); return d.ruleKeys(&r) }),
+		"limits":     d.mapping(func() keys { return d.limitKeys(&c.Limits) }),
+		"timeouts":   d.mapping(func() keys { return d.timeoutKeys(&c.Timeouts) }),
+		"outbound":   d.outbound(),
+		"events":     d.events(&c.Events),
+		"log":        d.mapping(func() keys { return d.logKeys(&c.Log) }),
+		"control":    d.mapping(func() keys { return keys{"socket": d.unset()} }),
+		"metrics":    d.mapping(func() keys { return keys{"listen": d.unset()} }),
+		"state":      d.mapping(func() keys { return keys{"dir": d.stateDir(&c.StateDir)} }),
+		"user":       d.unset(),
+		"suricata":   d.mapping(func() keys { return d.suricataKeys(&c.Suricata) }),
+		"memory":     d.mapping(func() keys { return d.memoryKeys(&c.Memory) }),
+		"lists":      held(&p.lists, "list", func() keys { return d.listKeys(&List{}) }),
+		"conditions": held(&p.conditions, "list", func() keys { return d.conditionKeys(&Condition{}) }),
+		"debug":      d.mapping(func() keys { return keys{"pprof": d.boolean(&c.Debug.PPROF)} }),
 	}
 }
 
@@ -65,6 +67,8 @@ func (d *decoder) config(c *Config, n *yaml.Node) {
 	d.enoughFor(c, value(n, "limits"))
 	d.decoys(c, p.decoys, p.replay)
 	d.backends(c, p.backends)
+	d.lists(c, p.lists)
+	d.conditions(c, p.conditions)
 	d.rules(c, p.rules)
 }
 
