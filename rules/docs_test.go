@@ -3,7 +3,9 @@ package rules
 import (
 	"net/netip"
 	"testing"
+	"time"
 
+	"sleight/internal/memory"
 	"sleight/rules/rulestest"
 )
 
@@ -20,7 +22,14 @@ func TestTheDocumentsExamples(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			r := Rule{Name: e.Name, When: e.When, Action: action, Backend: e.Backend}
+			on, err := ParseOccasion(e.On)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := Rule{
+				Name: e.Name, When: e.When, Action: action, Backend: e.Backend,
+				On: on, Threshold: Threshold(e.Threshold), OncePer: e.OncePer, Tag: Tag(e.Tag),
+			}
 			for _, p := range e.Match.Ports {
 				r.Match.Ports = append(r.Match.Ports, PortRange{p, p})
 			}
@@ -44,27 +53,57 @@ func TestTheDocumentsExamples(t *testing.T) {
 	}
 }
 
-// judge gives a set the first bytes of a conversation, and then pieces of n.
+// judge gives a set the first bytes of a conversation, and then pieces of n, with what
+// was before it in its memory.
 func judge(t *testing.T, s *Set, c *rulestest.Talk, first, n int) {
 	t.Helper()
+	now := noon.Truncate(24 * time.Hour).Add(24*time.Hour + c.At)
+	m := memory.New(memory.Config{})
+	s.SetMemory(m)
+	for i := range c.Earlier {
+		was := &c.Earlier[i]
+		for range was.Times {
+			at := now.Add(-was.Before)
+			held(s, was, at, 0, max(1, len(was.Stream)))
+			if was.Was {
+				s.Switched(at, was.Src)
+			}
+		}
+	}
+	if c.Tagged != "" {
+		if err := m.Tag(now, c.Src, c.Tagged, now.Add(time.Hour)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if spoke := held(s, c, now, first, n); spoke != c.Speaks {
+		t.Fatalf("%.60q after %d bytes, then by %d: %v", c.Stream, first, n, spoke)
+	}
+}
+
+// held holds a conversation, and reports whether the rule has spoken.
+func held(s *Set, c *rulestest.Talk, now time.Time, first, n int) (spoke bool) {
 	f := Facts{
 		Src: netip.AddrPortFrom(c.Src, 40000), Dst: netip.AddrPortFrom(netip.MustParseAddr("203.0.113.5"), c.Port),
-		Decoy: "d", Age: c.Age, Idle: c.Idle, SYN: SYN{Window: c.Window},
+		Decoy: "d", Now: now, Age: c.Age, Idle: c.Idle, SYN: SYN{Window: c.Window},
 	}
 	var fl Flow
-	var v Verdict
-	spoke := false
 	s.Start(&fl, &f)
-	for i := first; v.Action == Wait; i += n {
-		f.Stream = []byte(c.Stream[:min(i, len(c.Stream))])
+	ask := func(said int) (v Verdict) {
+		if n := min(said, len(c.Stream)); n > len(f.Stream) {
+			f.Stream, f.Packets = []byte(c.Stream[:n]), f.Packets+1
+		}
 		f.Last, f.Bytes = f.Stream, len(f.Stream)
 		v = s.Decide(&fl, &f)
 		spoke = spoke || v.Action != Wait || len(v.Logged) > 0
+		return v
+	}
+	v := ask(0) // the handshake
+	for i := first; v.Action == Wait; i += n {
+		v = ask(i)
 		if i >= len(c.Stream) {
 			break
 		}
 	}
-	if spoke != c.Speaks {
-		t.Fatalf("%.60q after %d bytes, then by %d: %v", c.Stream, first, n, spoke)
-	}
+	fl.End(&f)
+	return spoke
 }

@@ -19,7 +19,17 @@ import (
 type Example struct {
 	Name, When, Action, Backend string
 	Match                       struct{ Ports []uint16 }
-	Talks                       []Talk
+	On                          string
+	Threshold                   struct {
+		Count int
+		In    time.Duration
+	}
+	OncePer time.Duration `yaml:"once_per"`
+	Tag     struct {
+		Name string
+		For  time.Duration
+	}
+	Talks []Talk
 }
 
 // Talk is one conversation: what the client says, and whether the rule speaks.
@@ -31,7 +41,15 @@ type Talk struct {
 
 	Src       netip.Addr
 	Age, Idle time.Duration
-	Window    uint16 // of the SYN
+	Window    uint16        // of the SYN
+	At        time.Duration // time of the day
+
+	// Earlier took place before it, in memory's sight.
+	Earlier []Talk
+	Before  time.Duration // so long
+	Times   int           // one after the other
+	Was     bool          // it was switched
+	Tagged  string        // the client is
 }
 
 var fences = regexp.MustCompile("(?ms)^```(\\S+)([^\n]*)\n(.*?)^```$")
@@ -45,6 +63,7 @@ func Examples(t testing.TB, root string) (out []Example) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	var earlier []Talk
 	for _, m := range fences.FindAllStringSubmatch(string(b), -1) {
 		switch m[1] {
 		case "yaml":
@@ -55,17 +74,25 @@ func Examples(t testing.TB, root string) (out []Example) {
 			out = append(out, es...)
 		case "client":
 			e := &out[len(out)-1]
-			e.Talks = append(e.Talks, readTalk(t, root, e, m[2], m[3]))
+			talk := readTalk(t, root, e, m[2], m[3])
+			if talk.Before > 0 {
+				earlier = append(earlier, talk)
+				continue
+			}
+			talk.Earlier, talk.Bare = earlier, talk.Bare && earlier == nil
+			e.Talks, earlier = append(e.Talks, talk), nil
 		}
 	}
 	return out
 }
 
 // readTalk reads a block: of words behind `client`, `stays` says that the rule does
-// not speak, file=NAME where the bytes are, the others are facts.
+// not speak, file=NAME where the bytes are, before=TIME that this took place so long
+// before the next conversation, times=N so often, `switched` that it was switched, the
+// others are facts.
 func readTalk(t testing.TB, root string, e *Example, words, text string) Talk {
 	t.Helper()
-	c := Talk{Speaks: true, Port: 80, Bare: true, Src: netip.MustParseAddr("198.51.100.7")}
+	c := Talk{Speaks: true, Port: 80, Bare: true, Times: 1, Src: netip.MustParseAddr("198.51.100.7")}
 	if len(e.Match.Ports) > 0 {
 		c.Port = e.Match.Ports[0]
 	}
@@ -98,6 +125,16 @@ func (c *Talk) word(root, w string) (err error) {
 	}
 	c.Bare = false
 	switch key {
+	case "before":
+		c.Before, err = time.ParseDuration(v)
+	case "times":
+		c.Times, err = strconv.Atoi(v)
+	case "switched":
+		c.Was = true
+	case "tagged":
+		c.Tagged = v
+	case "at":
+		c.At, err = time.ParseDuration(v)
 	case "age":
 		c.Age, err = time.ParseDuration(v)
 	case "idle":
