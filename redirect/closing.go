@@ -42,6 +42,7 @@ func (w *worker) close(now time.Time, e *entry, why string, wait time.Duration) 
 	if e.sw != nil {
 		w.cancel(now, e)
 	}
+	w.spoken(now, e) // nothing more is judged, and others may learn from it
 	e.ended = e.phase
 	e.phase, e.why = Closing, why
 	e.closing = w.g.at(now.Add(wait))

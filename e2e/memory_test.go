@@ -1,0 +1,80 @@
+package e2e
+
+import (
+	"net/netip"
+	"testing"
+
+	"sleight/e2e/bed"
+	"sleight/e2e/servers"
+	"sleight/internal/evidence"
+)
+
+const nothingHere = `{name: web, service: {type: http, server: nginx/1.22.1, pages: [{path: /cgi-bin/status, body: "nothing here"}]}}`
+
+// remembering is a gateway with an http decoy and nginx behind it, whose rules remember.
+type remembering struct {
+	cell
+	web *servers.Nginx
+	g   *gateway
+}
+
+func remembers(t *testing.T, rules string) *remembering {
+	t.Helper()
+	c := cell{t, newBed(t, bed.Config{}), "client", netip.MustParseAddr("203.0.113.7"), false}
+	return &remembering{c, servers.StartNginx(t, c.b.Backends[0], servers.NginxOptions{}), start(t, c.b, c.config(nothingHere, rules))}
+}
+
+// asks has curl ask for a page at one of the decoys' addresses.
+func (r *remembering) asks(at, want, why string) {
+	r.Helper()
+	if out := servers.Run(r.T, r.b.Attacker, "curl", servers.CurlArgs(servers.URL(netip.MustParseAddrPort(at), "/cgi-bin/status"))...); out != want {
+		r.Errorf("%s: %q, want %q", why, out, want)
+	}
+}
+
+// A payload that no connection has begun with goes to the real host; once it is known,
+// and with another address in it, it stays; and so it does after a restart.
+func TestANewPayloadIsSwitched(t *testing.T) {
+	r := remembers(t, `{name: new, when: 'novel(stream)', action: switch, backend: real}`)
+	r.asks("203.0.113.7:80", servers.NginxStatus, "a new payload")
+	r.asks("203.0.113.7:80", "nothing here", "the same again")
+	r.asks("203.0.113.99:80", "nothing here", "with another decoy's address in it")
+	r.g.wantSwitches(1, "ok")
+	dir := r.g.dir
+	r.g.stop()
+	r.g = launch(t, r.b, dir, r.config(nothingHere, `{name: new, when: 'novel(stream)', action: switch, backend: real}`))
+	r.g.started()
+	r.asks("203.0.113.7:80", "nothing here", "after a restart")
+	r.asks("[2001:db8:113::7]:80", servers.NginxStatus, "in brackets, which no one has said")
+	r.g.wantSwitches(1, "ok")
+}
+
+// A client that has had enough to say in a minute is switched; another one is not.
+func TestAClientsRateIsSwitched(t *testing.T) {
+	r := remembers(t, `{name: rate, when: 'rate(src, "1m") >= 3 and bytes > 0', action: switch, backend: real}
+  - {name: first, when: 'bytes > 0', action: stay}`)
+	for _, why := range []string{"the first", "the second", "the third"} {
+		r.asks("203.0.113.7:80", "nothing here", why)
+	}
+	r.asks("203.0.113.7:80", servers.NginxStatus, "the fourth")
+	r.asks("[2001:db8:113::7]:80", "nothing here", "another client")
+	r.g.wantSwitches(1, "ok")
+}
+
+// A client that was with the real host goes there as soon as it comes again.
+func TestAKnownClientIsSwitched(t *testing.T) {
+	r := remembers(t, `{name: known, on: open, when: 'switched(src, "1h")', action: switch, backend: real}
+  - {name: shellshock, when: 'http.user_agent contains "() {"', action: switch, backend: real}`)
+	r.asks("203.0.113.7:80", "nothing here", "a client that is not known")
+	attack := servers.CurlArgs("-A", "() { :; }; id", servers.URL(r.at(80), "/cgi-bin/status"))
+	if out := servers.Run(t, r.b.Attacker, "curl", attack...); out != servers.NginxStatus {
+		t.Errorf("the exploit's answer: %q", out)
+	}
+	r.asks("203.0.113.7:80", servers.NginxStatus, "a client that is known")
+	r.asks("[2001:db8:113::7]:80", "nothing here", "another client")
+	r.g.wantSwitches(2, "ok")
+	e := r.g.wait("decision", func(e *evidence.Event) bool { return e.Decision.Rule == "known" })
+	if e.Decision.Offset != 0 {
+		t.Errorf("it was switched after %d bytes", e.Decision.Offset)
+	}
+}
