@@ -1,11 +1,9 @@
 package e2e
 
 import (
-	"context"
 	"encoding/json"
 	"io/fs"
 	"net"
-	"net/http"
 	"os"
 	"testing"
 	"time"
@@ -39,15 +37,7 @@ rules:
 // counts asks the gateway what lives in it.
 func (g *gateway) counts() (now map[string]int) {
 	g.Helper()
-	tr := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", g.file("state/pprof.sock"))
-	}}
-	res, err := (&http.Client{Transport: tr, Timeout: patience}).Get("http://gateway/debug/counts")
-	if err != nil {
-		g.Fatal(err)
-	}
-	defer res.Body.Close()
-	if err := json.NewDecoder(res.Body).Decode(&now); err != nil {
+	if err := json.Unmarshal([]byte(g.debug("/debug/counts")), &now); err != nil {
 		g.Fatal(err)
 	}
 	return now

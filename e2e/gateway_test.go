@@ -63,13 +63,7 @@ func start(t *testing.T, b *bed.Bed, config string) *gateway {
 func launch(t *testing.T, b *bed.Bed, dir, config string) *gateway {
 	t.Helper()
 	g := &gateway{T: t, dir: dir}
-	config += fmt.Sprintf("\nstate: {dir: %s}\n", g.file("state"))
-	if os.Getenv("SLEIGHT_OFFLOAD") == "off" {
-		config = withoutOffload(config)
-	}
-	if err := os.WriteFile(g.file("sleight.yaml"), []byte(config), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	g.configure(config)
 	g.cmd = b.Gateway.Command(context.Background(), program, "run", "-c", g.file("sleight.yaml"))
 	out, err := g.cmd.StdoutPipe()
 	if err != nil {
@@ -85,6 +79,18 @@ func launch(t *testing.T, b *bed.Bed, dir, config string) *gateway {
 	g.Reader = evidence.NewReader(out)
 	t.Cleanup(g.stop)
 	return g
+}
+
+// configure writes the gateway's configuration, with its own state directory.
+func (g *gateway) configure(config string) {
+	g.Helper()
+	config += fmt.Sprintf("\nstate: {dir: %s}\n", g.file("state"))
+	if os.Getenv("SLEIGHT_OFFLOAD") == "off" {
+		config = withoutOffload(config)
+	}
+	if err := os.WriteFile(g.file("sleight.yaml"), []byte(config), 0o600); err != nil {
+		g.Fatal(err)
+	}
 }
 
 // withoutOffload makes the gateway of a configuration of ours one that takes no

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"os"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -13,27 +12,6 @@ import (
 	"sleight/e2e/bed"
 	"sleight/internal/evidence"
 )
-
-// SIGHUP does not reload yet: it says so in one sentence, and connections live on.
-func TestSIGHUPIsNotTheEnd(t *testing.T) {
-	b := newBed(t, bed.Config{})
-	serveWeb(t, b)
-	g := start(t, b, httpConfig("client"))
-	c, r := talking(t, b, "203.0.113.7:80")
-	const sentence = "SIGHUP: reload is not supported yet"
-	for range 2 {
-		before := strings.Count(g.logged(), sentence)
-		if err := g.cmd.Process.Signal(syscall.SIGHUP); err != nil {
-			t.Fatal(err)
-		}
-		g.until("the sentence is logged", func() bool { return strings.Count(g.logged(), sentence) > before })
-		wantUpload(t, c, r, bulk[:million])
-	}
-	talking(t, b, "203.0.113.8:80")
-	if n := strings.Count(g.logged(), sentence); n != 2 {
-		t.Errorf("the sentence was logged %d times, want once for each signal", n)
-	}
-}
 
 // "observe: decides and reports; holds and does nothing" (CONTRACT.md, 1)
 func TestObserve(t *testing.T) {

@@ -154,6 +154,10 @@ type Set struct {
 // called before the first flow.
 func (s *Set) SetClients(key [32]byte, ip4, ip6 int) { s.client = sampler{key, ip4, ip6} }
 
+// SetCounts gives the set what Suricata's thresholds are counted with: a set that
+// takes another's place goes on with its counts. It is called before the first flow.
+func (s *Set) SetCounts(m suricata.Memory) { s.counts = m }
+
 type compiled struct {
 	Rule
 	program *vm.Program

@@ -33,6 +33,8 @@ const runHelp = `Opens the devices, sets up routes (routing.setup: manage), and 
 the claimed prefixes. SIGTERM or Ctrl-C stops it: then it takes back what it
 has changed, but for what keeps the backends contained. Needs root. The
 configuration is checked first, and nothing is touched if it has a mistake.
+SIGHUP makes it read its configuration anew; connections that have begun go
+on under the old one, and a file with a mistake changes nothing.
 
 Examples:
   sudo sleight run -c sleight.yaml

@@ -2,6 +2,7 @@ package main
 
 import (
 	"crypto/rand"
+	"fmt"
 	"net"
 	"net/netip"
 	"regexp"
@@ -82,6 +83,8 @@ type machinery struct {
 	doors []string
 	mtu   func(netip.Addr) int // of the way to a backend
 	mem   *memory.Memory
+	// counts are of Suricata's thresholds.
+	counts *counters
 }
 
 // gatewayConfig is what the gateway itself is made of.
@@ -109,6 +112,7 @@ func (m *machinery) gatewayConfig(cfg *config.Config, set *rules.Set, now time.T
 // policy is what a reload replaces.
 func (m *machinery) policy(cfg *config.Config, set *rules.Set) (out redirect.Policy, err error) {
 	giveMemory(set, m.mem, cfg)
+	set.SetCounts(m.counts)
 	out = redirect.Policy{Observe: cfg.Observe, Rules: set, Refused: slices.Concat(cfg.Pool, ownAddresses())}
 	if cfg.Default.TCP == "reset" {
 		out.Default = redirect.Reset
@@ -122,7 +126,11 @@ func (m *machinery) policy(cfg *config.Config, set *rules.Set) (out redirect.Pol
 	}
 	p := machinePlan(cfg)
 	for i, b := range cfg.Backends {
-		out.Backends = append(out.Backends, backendConfig(&b, slices.Index(m.doors, p.Backends[i].Door), m.mtu))
+		door := slices.Index(m.doors, p.Backends[i].Door)
+		if door < 0 {
+			return out, fmt.Errorf("backend %s: it needs a device of its own, %s, and that needs a restart", b.Name, p.Backends[i].Door)
+		}
+		out.Backends = append(out.Backends, backendConfig(&b, door, m.mtu))
 		for _, a := range p.Backends[i].Addrs {
 			out.Refused = append(out.Refused, netip.PrefixFrom(a, a.BitLen()))
 		}

@@ -62,9 +62,6 @@ func runGateway(ctx context.Context, cfg *config.Config, set *rules.Set) (err er
 	defer func() { _ = log.Sync() }()
 	hangups, ignore := catchHangups()
 	defer ignore()
-	watched, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go notYetReloaded(watched, hangups, log)
 	sink, err := openSink(cfg.Events)
 	if err != nil {
 		return err
@@ -90,11 +87,11 @@ func runGateway(ctx context.Context, cfg *config.Config, set *rules.Set) (err er
 		log.Info("taken back what was set up", zap.Strings("remains", remains), zap.String("hint", "sleight down takes that back too"))
 		err = errors.Join(err, cerr)
 	}()
-	return serve(ctx, cfg, set, doors, machine, out, log)
+	return serve(ctx, cfg, set, doors, machine, hangups, out, log)
 }
 
 // serve runs the gateway between doors that are open and routes that are set.
-func serve(ctx context.Context, cfg *config.Config, set *rules.Set, doors []*tun.Door, machine *host.Host, out *evidence.Writer, log *zap.Logger) error {
+func serve(ctx context.Context, cfg *config.Config, set *rules.Set, doors []*tun.Door, machine *host.Host, hangups <-chan os.Signal, out *evidence.Writer, log *zap.Logger) error {
 	decoy, err := newDecoy(cfg, doors[0].Super())
 	if err != nil {
 		return err
@@ -114,7 +111,7 @@ func serve(ctx context.Context, cfg *config.Config, set *rules.Set, doors []*tun
 		}
 		return n
 	}
-	m := machinery{doors: names, mtu: mtu, mem: openMemory(cfg, log)}
+	m := machinery{doors: names, mtu: mtu, mem: openMemory(cfg, log), counts: &counters{}}
 	gc, err := m.gatewayConfig(cfg, set, time.Now())
 	if err != nil {
 		return err
@@ -127,6 +124,7 @@ func serve(ctx context.Context, cfg *config.Config, set *rules.Set, doors []*tun
 		}
 		defer s.Close()
 	}
+	r := &reloader{machinery: m, g: g, machine: machine, out: out, log: log, cfg: cfg}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go summarise(ctx, g, decoy.Decoy, m.mem, out)
@@ -135,9 +133,12 @@ func serve(ctx context.Context, cfg *config.Config, set *rules.Set, doors []*tun
 	defer written()
 	go keepMemory(keep, kept, m.mem, memoryFile(cfg), log)
 	announce(out, "started", strings.Join(names, " "))
+	heeded := make(chan struct{})
+	go r.onHangups(ctx, hangups, heeded)
 	log.Info("started", zap.Strings("doors", names), zap.String("version", version()))
 	err = g.Run(ctx, func() { closeAll(doors); decoy.Close() })
 	cancel()
+	<-heeded
 	g.Shutdown(time.Now())
 	written() // what the last flows have said is in the memory now
 	<-kept

@@ -33,7 +33,8 @@ type Config struct {
 	StateDir string
 	Debug    Debug
 
-	routeAt []Place // of each of Routes
+	routeAt []Place          // of each of Routes
+	at      map[string]Place // of the values of keys that are in no list
 }
 
 // TUN is the devices'.

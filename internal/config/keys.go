@@ -83,6 +83,9 @@ func (d *decoder) object(n *yaml.Node, what string, ks keys) {
 		case seen[k.Value]:
 			d.fail(k, "keep one", "%s stands twice in %s", k.Value, what)
 		case v.Kind != yaml.AliasNode:
+			if _, within := d.at[what]; within || what == top {
+				d.at[under(what, k.Value)] = placeOf(v)
+			}
 			found.read(under(what, k.Value), v)
 		}
 		seen[k.Value] = true

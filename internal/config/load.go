@@ -80,17 +80,19 @@ type decoder struct {
 	routes []placed // the claimed prefixes, where they stand
 	pool   []placed
 	pages  int // bytes of pages' files so far
+	at     map[string]Place
 }
 
 // Parse checks a configuration; read fetches the files that it names. The error
 // joins one *Error for each mistake.
 func Parse(name string, b []byte, read func(string) ([]byte, error), checks ...Check) (*Config, error) {
-	d := &decoder{read: read}
+	d := &decoder{read: read, at: map[string]Place{}}
 	c := defaults()
 	c.File = name
 	if root := d.document(bytes.TrimPrefix(b, []byte("\ufeff"))); root != nil {
 		d.tree(root)
 		d.config(c, root)
+		c.at = d.at
 		for _, check := range checks {
 			d.errs = append(d.errs, check(c)...)
 		}

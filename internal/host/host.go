@@ -23,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 )
 
 // Protocol is the routing protocol number of our routes and rules, by which
@@ -84,6 +85,7 @@ type Host struct {
 	ns      *namespace
 	journal *journal
 	notes   []string
+	wanted  []change // by the plan that it was set up for
 }
 
 // Setup does what the plan says; the doors must be open. It reports all mistakes
@@ -100,7 +102,7 @@ func Setup(p Plan) (*Host, error) {
 	case Off:
 		return h, nil
 	case Check:
-		err = ns.do(func(k *kernel) error { return check(k, p) })
+		err = ns.do(func(k *kernel) error { return h.check(k, p) })
 	default:
 		err = h.manage(p)
 	}
@@ -126,6 +128,7 @@ func (h *Host) manage(p Plan) error {
 		if err != nil {
 			return err
 		}
+		h.wanted = wanted
 		if err := j.takeBack(k, func(c change) bool { return !c.Contains || !contains(wanted, c) }); err != nil {
 			return fmt.Errorf("take back what the last run left: %w", err)
 		}
@@ -144,11 +147,12 @@ func (h *Host) manage(p Plan) error {
 }
 
 // check verifies that everything that the plan wants is there.
-func check(k *kernel, p Plan) error {
+func (h *Host) check(k *kernel, p Plan) error {
 	wanted, err := p.changes(k)
 	if err != nil {
 		return err
 	}
+	h.wanted = wanted
 	var errs []error
 	for _, c := range wanted {
 		ok, err := c.present(k, 0)
@@ -159,6 +163,27 @@ func check(k *kernel, p Plan) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Holds reports what another plan needs of the machine that is not set up for this
+// one: a reload may only bring what the routes and rules that stand serve, and
+// contain. It changes nothing.
+func (h *Host) Holds(p Plan) error {
+	if p.Setup == Off {
+		return nil
+	}
+	return h.ns.do(func(k *kernel) error {
+		wanted, err := p.changes(k)
+		if err != nil {
+			return err
+		}
+		// Switches are raised and never lowered: what was wanted stands.
+		missing := slices.DeleteFunc(wanted, func(c change) bool { return c.Sysctl != nil || contains(h.wanted, c) })
+		if len(missing) > 0 {
+			return fmt.Errorf("this machine is set up for the backends as they are; a change of where one is or how it is reached needs a restart (first missing of %d: %s)", len(missing), missing[0])
+		}
+		return nil
+	})
 }
 
 // Notes says what Setup changed, a line each, as the commands that do the same.
