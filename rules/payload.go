@@ -103,7 +103,7 @@ func addressLength(run []byte) int {
 		run = run[:bytes.IndexByte(run, ':')]
 		colons = 0
 	}
-	if dots != 3 && colons < 2 || run[0] == '.' {
+	if len(run) == 0 || dots != 3 && colons < 2 {
 		return 0
 	}
 	if _, err := netip.ParseAddr(strings.Clone(view(run))); err != nil {

@@ -25,7 +25,8 @@ func (m *Memory) List(now time.Time, in netip.Prefix, most int) (all []Client) {
 		s := &m.shards[i]
 		s.mu.Lock()
 		for _, c := range s.clients {
-			if p := m.prefix(c.key); !in.IsValid() || in.Overlaps(p) {
+			old := c.last < at-within(m.cfg.Keep) && !c.tagged(at)
+			if p := m.prefix(c.key); !old && (!in.IsValid() || in.Overlaps(p)) {
 				all = append(all, c.public(p, at))
 			}
 		}
