@@ -113,7 +113,7 @@ func (e *env) fill(f *Facts) {
 	e.Age, e.Idle = f.Age, f.Idle
 	e.now, e.Weekday = f.Now, weekdays[f.Now.Weekday()]
 	if e.recaller != nil {
-		e.recaller.src, e.recaller.now = f.Src.Addr(), f.Now
+		e.recaller.src, e.recaller.now, e.recaller.said = f.Src.Addr(), f.Now, f.Stream
 	}
 	e.said = f.Stream
 	if e.flow != nil {
@@ -183,7 +183,12 @@ func (e *env) roll(p float64, site int) bool {
 }
 
 // forget lets go of the flow's bytes, whose memory is the record's.
-func (e *env) forget() { e.Stream, e.Last, e.Answered, e.said = "", "", "", nil }
+func (e *env) forget() {
+	e.Stream, e.Last, e.Answered, e.said = "", "", "", nil
+	if e.recaller != nil {
+		e.recaller.said = nil
+	}
+}
 
 // sampler draws clients: the same one every time, and unforeseeable without
 // the key. A client is a prefix (limits.client_prefix).

@@ -222,7 +222,7 @@ func fieldAsked(n ast.Node) (proto.Field, bool) {
 			return proto.HTTPHeaders, true
 		}
 		i, isInt := n.Arguments[0].(*ast.IntegerNode)
-		if isInt && (slices.Contains(askers[:], id.Value) || id.Value == "·novel" && i.Value != wholeStream) {
+		if isInt && (slices.Contains(askers[:], id.Value) || id.Value == "·novel") {
 			return proto.Field(i.Value), true
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"math/bits"
 	"net/netip"
 	"strings"
+
+	"sleight/rules/proto"
 )
 
 // payload hashes what a client says as it comes, with each address in it replaced by
@@ -115,10 +117,10 @@ func addressLength(run []byte) int {
 // maxPayloads bounds the fields that a flow asks about, and leaves to the memory.
 const maxPayloads = 64
 
-// seed0 is what a hash begins with: the same text is another payload in another field,
-// and at another port.
-func (fl *Flow) seed0(field int) uint64 {
-	return fl.set.memory.Secret() ^ uint64(field+2)<<48 ^ uint64(fl.dialled)<<32
+// salt is what a hash begins with: the same text is another payload in another field,
+// and at another port. The stream itself is NoField.
+func (fl *Flow) salt(field proto.Field) uint64 {
+	return fl.set.memory.Secret() ^ uint64(field)<<48 ^ uint64(fl.dialled)<<32
 }
 
 // novel reports whether no other flow's stream began like this one.
@@ -127,7 +129,7 @@ func (fl *Flow) novel(stream []byte) bool {
 		return len(stream) > 0
 	}
 	if fl.said == nil {
-		fl.said = &payload{hash: fl.seed0(wholeStream)}
+		fl.said = &payload{hash: fl.salt(proto.NoField)}
 	}
 	before := fl.said.at
 	fl.said.feed(stream, false, nil)
@@ -136,11 +138,11 @@ func (fl *Flow) novel(stream []byte) bool {
 }
 
 // novelField reports whether no other flow's field was this.
-func (fl *Flow) novelField(field int, text []byte) bool {
+func (fl *Flow) novelField(field proto.Field, text []byte) bool {
 	if fl.set.memory == nil {
 		return true
 	}
-	p := payload{hash: fl.seed0(field)}
+	p := payload{hash: fl.salt(field)}
 	p.feed(text, true, nil)
 	p.add(address+1, nil) // its end
 	known := false

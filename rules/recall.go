@@ -51,15 +51,13 @@ func (s *Set) Switched(now time.Time, src netip.Addr) {
 }
 
 // Functions that remember. Each becomes a call of one of env's: ·recall with the
-// window, ·first, ·tagged, ·novel with the field or wholeStream.
+// window, ·first, ·tagged, ·novel with the field.
 const (
 	recallConns = iota
 	recallPackets
 	recallSwitched
+	recallNovel // whether the stream is new; without a window
 )
-
-// wholeStream stands for stream where ·novel is asked for a field.
-const wholeStream = -1
 
 // remembering lends the functions their types, until visitor has replaced them.
 var remembering = []expr.Option{
@@ -133,6 +131,11 @@ func (v *visitor) window(node *ast.Node, n *ast.CallNode, what int, yes bool) {
 	if len(v.errs) > before {
 		return
 	}
+	v.recall(node, n, what, d, yes)
+}
+
+// recall patches a call; yes: into the question whether the answer is above 0.
+func (v *visitor) recall(node *ast.Node, n *ast.CallNode, what int, d time.Duration, yes bool) {
 	call := v.become(node, n, "·recall", &ast.IntegerNode{Value: what}, &ast.IntegerNode{Value: int(d)})
 	if !yes {
 		return
@@ -172,7 +175,6 @@ func (v *visitor) novel(node *ast.Node, n *ast.CallNode) {
 	if len(n.Arguments) != 1 {
 		return
 	}
-	field := wholeStream
 	switch arg := n.Arguments[0].(type) {
 	case *ast.IdentifierNode:
 		if arg.Value != "stream" {
@@ -181,18 +183,17 @@ func (v *visitor) novel(node *ast.Node, n *ast.CallNode) {
 		}
 		v.novelStream = true
 		v.cost++
+		v.recall(node, n, recallNovel, 0, true)
 	case *ast.CallNode:
 		f, ok := fieldAsked(arg)
 		if !ok || f == protoFact || f.Info().Kind != proto.Bytes || arg.Callee.(*ast.IdentifierNode).Value != "·text" {
 			v.fail(arg, "novel takes stream, or a fact such as http.uri")
 			return
 		}
-		field = int(f)
+		v.become(node, n, "·novel", &ast.IntegerNode{Value: int(f)})
 	default:
 		v.fail(n, "novel takes stream, or a fact such as http.uri")
-		return
 	}
-	v.become(node, n, "·novel", &ast.IntegerNode{Value: field})
 }
 
 // become replaces a call by one of env's functions.
@@ -211,22 +212,31 @@ func (v *visitor) become(node *ast.Node, n *ast.CallNode, function string, args 
 type recaller struct {
 	memory Memory // nil: nothing is known
 	fl     *Flow
+	said   []byte
 	src    netip.Addr
 	now    time.Time
 }
 
 func (r *recaller) recall(what, window int) int {
-	if r.memory == nil {
+	d := time.Duration(window)
+	switch {
+	case what == recallNovel:
+		return asNumber(r.fl.novel(r.said))
+	case r.memory == nil:
 		return 0
 	}
-	d := time.Duration(window)
 	switch what {
 	case recallConns:
 		return r.memory.Conns(r.now, r.fl.began, r.src, d)
 	case recallPackets:
 		return r.memory.Packets(r.now, r.src, d)
 	}
-	if r.memory.Switched(r.now, r.src, d) {
+	return asNumber(r.memory.Switched(r.now, r.src, d))
+}
+
+// asNumber is 1 for yes.
+func asNumber(yes bool) int {
+	if yes {
 		return 1
 	}
 	return 0
@@ -243,12 +253,8 @@ func (r *recaller) tagged(name string) bool {
 	return r.memory != nil && r.memory.Tagged(r.now, r.src, name)
 }
 
-// novel reports whether no other flow has said what a field is, or begun like the
-// stream.
+// novel reports whether no other flow has said what a field is.
 func (e *env) novel(field int) (bool, error) {
-	if field == wholeStream {
-		return e.recaller.fl.novel(e.said), nil
-	}
 	text, st := e.flow.Bytes(e.said, proto.Field(field))
 	switch {
 	case st == proto.Absent:
@@ -256,7 +262,7 @@ func (e *env) novel(field int) (bool, error) {
 	case st != proto.Known:
 		return false, errUnknown // the rest may come
 	}
-	return e.recaller.fl.novelField(field, text), nil
+	return e.recaller.fl.novelField(proto.Field(field), text), nil
 }
 
 // begin notes a flow, which sees what others have done and not itself.
@@ -275,7 +281,7 @@ func (fl *Flow) End(f *Facts) {
 	}
 	hashes := fl.payloads
 	if slices.ContainsFunc(fl.fits, func(i uint16) bool { return fl.set.rules[i].novelStream }) {
-		p := payload{hash: fl.seed0(wholeStream)}
+		p := payload{hash: fl.salt(proto.NoField)}
 		p.learn(f.Stream, &hashes)
 	}
 	fl.set.memory.End(f.Now, f.Src.Addr(), f.Packets, hashes)
