@@ -18,9 +18,14 @@ const (
 // after the commit, bytes beyond an edge that has not moved yet. It respects
 // the peer's window; the caller bounds what it appends.
 type Sender struct {
-	una  Seq // sequence number of buf[0]
-	nxt  Seq // next to be sent
-	top  Seq // after the highest that was ever sent
+	una  Seq   // sequence number of the oldest byte that is kept
+	nxt  Seq   // next to be sent
+	top  Seq   // after the highest that was ever sent
+	kept *kept // nil while everything is acknowledged: of most legs, all the time
+}
+
+// kept is what the peer has not acknowledged, and the timer of it.
+type kept struct {
 	buf  []byte
 	fin  bool
 	dups int
@@ -31,21 +36,34 @@ type Sender struct {
 }
 
 // Init makes an empty sender whose first byte has sequence number seq.
-func (s *Sender) Init(seq Seq) { *s = Sender{una: seq, nxt: seq, top: seq, rto: FirstRTO} }
+func (s *Sender) Init(seq Seq) { *s = Sender{una: seq, nxt: seq, top: seq} }
+
+// keep is what the sender keeps, from now on something.
+func (s *Sender) keep() *kept {
+	if s.kept == nil {
+		s.kept = &kept{rto: FirstRTO}
+	}
+	return s.kept
+}
 
 // Append adds bytes behind the last one.
-func (s *Sender) Append(b []byte) { s.buf = append(s.buf, b...) }
+func (s *Sender) Append(b []byte) {
+	if len(b) > 0 {
+		k := s.keep()
+		k.buf = append(k.buf, b...)
+	}
+}
 
 // AppendFIN ends the stream.
-func (s *Sender) AppendFIN() { s.fin = true }
+func (s *Sender) AppendFIN() { s.keep().fin = true }
 
 // Start is the sequence number of the oldest byte that is still kept.
 func (s *Sender) Start() Seq { return s.una }
 
 // End is the sequence number after the last byte, and after the FIN if there is one.
 func (s *Sender) End() Seq {
-	end := s.una.Add(Size(len(s.buf)))
-	if s.fin {
+	end := s.una.Add(Size(s.Len()))
+	if s.HasFIN() {
 		end++
 	}
 	return end
@@ -55,7 +73,7 @@ func (s *Sender) End() Seq {
 func (s *Sender) Sent() Seq { return s.top }
 
 // Empty reports whether everything was acknowledged.
-func (s *Sender) Empty() bool { return len(s.buf) == 0 && !s.fin }
+func (s *Sender) Empty() bool { return s.kept == nil }
 
 // Ack takes in an acknowledgement of the peer's.
 func (s *Sender) Ack(now time.Time, ack Seq, bare bool) {
@@ -69,42 +87,41 @@ func (s *Sender) Ack(now time.Time, ack Seq, bare bool) {
 	case n > Diff(s.End(), s.una):
 		n = Diff(s.End(), s.una)
 	}
-	if s.fin && n > len(s.buf) {
-		s.fin = false
-		s.buf, s.una = nil, s.una.Add(Size(n))
-	} else {
-		s.drop(n)
-	}
+	s.drop(n)
 	s.nxt, s.top = Max(s.nxt, s.una), Max(s.top, s.una)
-	s.dups, s.retries, s.rto = 0, 0, FirstRTO
-	s.due = time.Time{}
+	k := s.kept
+	if k == nil {
+		return
+	}
+	k.dups, k.retries, k.rto = 0, 0, FirstRTO
+	k.due = time.Time{}
 	if s.una != s.top {
-		s.due = now.Add(s.rto)
+		k.due = now.Add(k.rto)
 	}
 }
 
-// drop forgets the first n bytes; the room is given back when none are left.
+// drop forgets the first n of what is kept, the FIN counted.
 func (s *Sender) drop(n int) {
-	s.buf = s.buf[n:]
-	if len(s.buf) == 0 {
-		s.buf = nil
+	if n == Diff(s.End(), s.una) {
+		s.una, s.kept = s.End(), nil
+		return
 	}
+	s.kept.buf = s.kept.buf[n:]
 	s.una = s.una.Add(Size(n))
 }
 
 // Skip moves an empty sender on to seq: bytes that others have sent.
 func (s *Sender) Skip(seq Seq) {
 	if s.Empty() && s.una.LessThan(seq) {
-		s.una, s.nxt, s.top = seq, seq, seq
-		s.due = time.Time{}
+		s.Init(seq)
 	}
 }
 
 // duplicate counts a duplicate acknowledgement; the third sends the first
 // missing segment again (RFC 5681, section 3.2).
 func (s *Sender) duplicate() {
-	s.dups++
-	if s.dups == dupThresh {
+	s.kept.dups++
+	if s.kept.dups == dupThresh {
 		s.nxt = s.una
 	}
 }
@@ -120,17 +137,21 @@ func (s *Sender) Again(seq Seq) {
 // Next returns the next piece to send, at most mss bytes and nothing beyond
 // edge; ok is false if there is none now. Its bytes alias the sender's.
 func (s *Sender) Next(now time.Time, edge Seq, mss int) (seq Seq, payload []byte, fin, ok bool) {
+	k := s.kept
+	if k == nil {
+		return 0, nil, false, false
+	}
 	off := Diff(s.nxt, s.una)
-	n := min(len(s.buf)-off, mss, Diff(edge, s.nxt))
+	n := min(len(k.buf)-off, mss, Diff(edge, s.nxt))
 	if n < 0 {
 		n = 0
 	}
-	fin = s.fin && off+n == len(s.buf) && off <= len(s.buf)
+	fin = k.fin && off+n == len(k.buf) && off <= len(k.buf)
 	if n == 0 && !fin {
 		s.arm(now)
 		return 0, nil, false, false
 	}
-	seq, payload = s.nxt, s.buf[off:off+n]
+	seq, payload = s.nxt, k.buf[off:off+n]
 	s.nxt = s.nxt.Add(Size(n))
 	if fin {
 		s.nxt++
@@ -143,36 +164,44 @@ func (s *Sender) Next(now time.Time, edge Seq, mss int) (seq Seq, payload []byte
 // arm starts the retransmission timer if something is outstanding: in flight,
 // or waiting for a window to open (RFC 9293, section 3.8.6.1: the probe).
 func (s *Sender) arm(now time.Time) {
-	if s.due.IsZero() && !s.Empty() && s.retries < MaxRetries {
-		s.due = now.Add(s.rto)
+	if k := s.kept; k != nil && k.due.IsZero() && k.retries < MaxRetries {
+		k.due = now.Add(k.rto)
 	}
 }
 
 // Deadline is when Timeout wants to be called; zero: never.
-func (s *Sender) Deadline() time.Time { return s.due }
+func (s *Sender) Deadline() time.Time {
+	if s.kept == nil {
+		return time.Time{}
+	}
+	return s.kept.due
+}
 
 // Timeout backs off and starts again at the oldest byte (RFC 6298, section 5.4
 // to 5.6). It reports whether the caller should send; probe says that the
 // window is closed, so that one byte goes beyond it.
 func (s *Sender) Timeout(now time.Time, edge Seq) (fire, probe bool) {
-	if s.due.IsZero() || now.Before(s.due) {
+	k := s.kept
+	if k == nil || k.due.IsZero() || now.Before(k.due) {
 		return false, false
 	}
-	s.due = time.Time{}
-	if s.Empty() {
-		return false, false
-	}
-	s.retries++
-	s.rto = min(2*s.rto, MaxRTO)
+	k.due = time.Time{}
+	k.retries++
+	k.rto = min(2*k.rto, MaxRTO)
 	s.nxt = s.una
 	return true, !s.una.LessThan(edge)
 }
 
 // HasFIN reports whether the stream ends with a FIN.
-func (s *Sender) HasFIN() bool { return s.fin }
+func (s *Sender) HasFIN() bool { return s.kept != nil && s.kept.fin }
 
 // Len is how many bytes are kept.
-func (s *Sender) Len() int { return len(s.buf) }
+func (s *Sender) Len() int {
+	if s.kept == nil {
+		return 0
+	}
+	return len(s.kept.buf)
+}
 
 // Arm starts the timer for bytes that wait for a window.
 func (s *Sender) Arm(now time.Time) { s.arm(now) }
