@@ -144,20 +144,21 @@ func (g *Gateway) clock(e *entry, now time.Time) uint32 {
 
 // newLeg prepares a serving leg: a splice that already can speak to S in the
 // server's name, before the server has said anything.
-func (w *worker) newLeg(e *entry, src, dst netip.AddrPort) *leg {
+func (w *worker) newLeg(e *entry, door uint8, src, dst netip.AddrPort) *leg {
 	g := w.g
 	l := &leg{queue: e.queue, node: flow.Node[*entry]{Of: e}}
 	l.Cli, l.Srv = &e.cli, &l.srv
 	l.Cut = e.cli.ISS + 1
 	l.ID = &e.ipID
-	l.Clock = func(now time.Time) uint32 { return g.clock(e, now) }
+	l.TSOffset = e.tsOffset
 	l.srv.SndEdge, l.srv.SndUna, l.srv.SndNxt = e.cli.RcvNxt, e.cli.RcvNxt, e.cli.RcvNxt
-	l.ToServer.Src, l.ToServer.Dst, l.ToServer.TTL = src, dst, 64
+	l.node.Key = flow.Key{Leg: tcb.TupleOf(dst, src), Side: tcb.Serving, Door: door}
+	l.ToServer.Leg = &l.node.Key.Leg
 	l.ToServer.FlowLabel = uint32(g.hash(e.node.Key, 4)) & 0xfffff
-	l.ToClient.Src, l.ToClient.Dst = e.dialled(), e.client()
+	l.ToClient.Leg = &e.node.Key.Leg
 	l.ToClient.TTL = e.decoy.Profile.TTL
 	l.ToClient.FlowLabel = g.label(e)
-	l.Echo.Init(e.srtt, e.rttvar, e.handshakeTSEcr)
+	l.Echo.Init(&g.cfg.Started, e.srtt, e.rttvar, e.handshakeTSEcr)
 	l.own.Init(e.cli.IRS + 1)
 	return l
 }
@@ -174,9 +175,7 @@ func (e *entry) offer(mss uint16) wire.Options {
 func (w *worker) openDecoy(now time.Time, e *entry) {
 	g := w.g
 	src, dst := g.decoyPair(e.dialled().Addr().Is4())
-	l := w.newLeg(e, src, dst)
-	l.door = decoyDoor
-	l.node.Key = flow.Key{Leg: tcb.TupleOf(dst, src), Side: tcb.Serving, Door: 0xff}
+	l := w.newLeg(e, decoyDoor, src, dst)
 	if !g.flows.Bind(&l.node) {
 		return // the numbers have come round to a live flow: S will try again
 	}

@@ -123,7 +123,7 @@ func (w *worker) repeatAck(now time.Time, e *entry, dup wire.Block) {
 func (w *worker) ackClient(now time.Time, e *entry, dup wire.Block) {
 	l := e.serving()
 	if l == nil {
-		l = w.newLeg(e, e.client(), e.dialled())
+		l = w.newLeg(e, decoyDoor, e.client(), e.dialled())
 	}
 	w.own = wire.Segment{}
 	if e.cli.SACK {

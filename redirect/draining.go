@@ -66,7 +66,7 @@ func (w *worker) detach(now time.Time, e *entry) {
 	}
 	if l.open == nil {
 		w.own = wire.Segment{Seq: l.own.Sent(), Flags: wire.RST, TTL: 64}
-		w.own.Src, w.own.Dst = l.ToServer.Src, l.ToServer.Dst
+		w.own.Src, w.own.Dst = l.ToServer.Src(), l.ToServer.Dst()
 		w.toServing(l, &w.own)
 	}
 	w.g.flows.Unbind(&l.node)
@@ -89,7 +89,7 @@ func (w *worker) fromDecoy(now time.Time, n int, off wire.Offload) {
 		w.g.add(parsed(r))
 		return
 	}
-	k := flow.Key{Leg: w.seg.Tuple(), Side: tcb.Serving, Door: 0xff}
+	k := flow.Key{Leg: w.seg.Tuple(), Side: tcb.Serving, Door: decoyDoor}
 	e, ok := w.g.flows.Lookup(k)
 	if !ok {
 		w.g.add(decoyMiss)

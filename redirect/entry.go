@@ -35,7 +35,7 @@ func (p Phase) String() string {
 }
 
 // decoyDoor stands for the netstack where a door's index is asked for.
-const decoyDoor = -1
+const decoyDoor = 0xff
 
 // entry is one flow. Its lock guards everything in it; whoever holds the lock
 // is its worker.
@@ -46,7 +46,7 @@ type entry struct {
 	// queue is that of the clients' door from which S's segments come. What goes
 	// to S is written there: the kernel steers a flow to the queue that last
 	// wrote for it, and two queues would overtake each other.
-	queue int
+	queue uint16
 
 	id    uint64
 	node  flow.Member[*entry] // its key, and its place in the table
@@ -132,12 +132,12 @@ type leg struct {
 	own   tcb.Sender        // bytes that the gateway sends on this leg itself
 	open  *replay.Machine   // until the leg is ready
 	node  flow.Node[*entry] // its key
-	door  int
-	queue int            // of the door, as in entry
-	b     *backend       // nil: the decoy's
-	nat   netip.AddrPort // of the pool, if it took one
-	mtu   int
+	b     *backend          // nil: the decoy's
+	queue uint16            // of the door, as in entry
 }
+
+// door is the one that the leg's peer is behind.
+func (l *leg) door() int { return int(l.node.Key.Door) }
 
 // attempt is a switch under way.
 type attempt struct {

@@ -67,12 +67,12 @@ func (w *worker) icmpFromClient(e *entry, ic *wire.ICMPError) bool {
 	if ic.TooBig() && !w.clampMTU(e, ic) {
 		return false
 	}
-	ic.QuoteSrc, ic.QuoteDst = l.ToServer.Dst, l.ToServer.Src
+	ic.QuoteSrc, ic.QuoteDst = l.ToServer.Dst(), l.ToServer.Src()
 	ic.QuoteSeq -= tcb.Seq(l.SeqDelta)
-	ic.Dst = l.ToServer.Dst.Addr()
+	ic.Dst = l.ToServer.Dst().Addr()
 	// A router's own address stays where it says nothing of S.
-	if l.nat.IsValid() && ic.Src == e.client().Addr() || l == e.dec {
-		ic.Src = l.ToServer.Src.Addr()
+	if l != e.dec && l.b.Mode == NAT && ic.Src == e.client().Addr() || l == e.dec {
+		ic.Src = l.ToServer.Src().Addr()
 	}
 	pkt := wire.BuildICMPError(w.out[headroom:], ic, 64)
 	w.writeLeg(l, w.out, headroom, len(pkt))

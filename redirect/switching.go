@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"time"
 
-	"sleight/redirect/flow"
 	"sleight/redirect/record"
 	"sleight/redirect/replay"
 	"sleight/stack/tcb"
@@ -92,9 +91,9 @@ func (w *worker) backendLeg(e *entry, b *backend) (l *leg, result string) {
 	if b.Mode != Keep {
 		dst = netip.AddrPortFrom(addr, b.port(dst.Port()))
 	}
-	l = w.newLeg(e, src, dst)
-	l.door, l.b, l.mtu = b.Door, b, b.MTU
-	if !w.takeKey(e, l, b.Mode == NAT) {
+	l = w.newLeg(e, uint8(b.Door), src, dst)
+	l.b = b
+	if !w.takeKey(l) {
 		b.flows.Add(-1)
 		return nil, "collision"
 	}
@@ -110,23 +109,18 @@ func (b *Backend) port(dialled uint16) uint16 {
 }
 
 // takeKey binds the leg's key, with an address of the pool in NAT mode.
-func (w *worker) takeKey(e *entry, l *leg, nat bool) bool {
-	bind := func() bool {
-		l.node.Key = flow.Key{
-			Leg: tcb.TupleOf(l.ToServer.Dst, l.ToServer.Src), Side: tcb.Serving, Door: uint8(l.door),
-		}
+func (w *worker) takeKey(l *leg) bool {
+	if l.b.Mode != NAT {
 		return w.g.flows.Bind(&l.node)
 	}
-	if !nat {
-		return bind()
-	}
+	dst := l.ToServer.Dst()
 	for range natTries {
-		src, ok := w.g.nat.take(l.ToServer.Dst.Addr().Is4(), w.g.now())
+		src, ok := w.g.nat.take(dst.Addr().Is4(), w.g.now())
 		if !ok {
 			return false
 		}
-		l.ToServer.Src, l.nat = src, src
-		if bind() {
+		l.node.Key.Leg = tcb.TupleOf(dst, src)
+		if w.g.flows.Bind(&l.node) {
 			return true
 		}
 	}
@@ -157,7 +151,7 @@ func (w *worker) replay(now time.Time, e *entry, written uint64) {
 	cut := e.cli.ISS + 1 + tcb.Seq(written)
 	l := e.back
 	l.open = replay.New(replay.Config{
-		Src: l.ToServer.Src, Dst: l.ToServer.Dst, ISS: e.cli.IRS,
+		Src: l.ToServer.Src(), Dst: l.ToServer.Dst(), ISS: e.cli.IRS,
 		Offer: e.offer(w.mss(e, l)), MaxMSS: w.linkMSS(e, l), TSVal: e.cli.TSRecent, TTL: 64, FlowLabel: l.ToServer.FlowLabel,
 		Turns: turns, Open: open, FIN: e.rec.FIN() && e.judged == e.rec.Next(),
 		Mode: dc.Compare, Except: dc.Except, Framer: dc.Framer, Quiet: dc.Quiet,
@@ -186,8 +180,8 @@ func (w *worker) mss(e *entry, l *leg) uint16 { return min(e.cli.MSS, w.linkMSS(
 // takes, in bytes: its kernel would tell S itself of what is larger.
 func (w *worker) linkMSS(e *entry, l *leg) uint16 {
 	mtu := w.g.cfg.MTU
-	if l.mtu > 0 {
-		mtu = min(mtu, l.mtu)
+	if l.b.MTU > 0 {
+		mtu = min(mtu, l.b.MTU)
 	}
 	if mtu == 0 {
 		return 0xffff
@@ -352,8 +346,8 @@ func (w *worker) rollBack(now time.Time, e *entry, result string) {
 func (w *worker) freeLeg(now time.Time, e *entry, l *leg) {
 	w.g.flows.Unbind(&l.node)
 	l.b.flows.Add(-1)
-	if l.nat.IsValid() {
-		w.g.nat.give(l.nat, now)
+	if l.b.Mode == NAT {
+		w.g.nat.give(l.ToServer.Src(), now)
 	}
 }
 
@@ -364,8 +358,8 @@ func (w *worker) reportSwitch(now time.Time, e *entry, result string, m *replay.
 		Duration: now.Sub(e.sw.began), Turn: -1, Offset: -1,
 	}
 	if e.back != nil {
-		s.Addr = e.back.ToServer.Dst
-		s.Leg = [2]netip.AddrPort{e.back.ToServer.Src, e.back.ToServer.Dst}
+		s.Addr = e.back.ToServer.Dst()
+		s.Leg = [2]netip.AddrPort{e.back.ToServer.Src(), e.back.ToServer.Dst()}
 	}
 	if m != nil {
 		s.Executed = m.Executed()

@@ -57,7 +57,7 @@ func (w *worker) unlock(now time.Time, e *entry) {
 // toClient sends a segment of the gateway's own to S.
 func (w *worker) toClient(e *entry, seg *wire.Segment) {
 	pkt := wire.Build(w.out[headroom:], seg)
-	w.write(0, e.queue, w.out, headroom, len(pkt))
+	w.write(0, int(e.queue), w.out, headroom, len(pkt))
 	e.count(tcb.Serving, len(seg.Payload))
 }
 
@@ -76,7 +76,7 @@ func (w *worker) passClient(e *entry, seg *wire.Segment) {
 		at := wire.Rewrite(w.buf, seg)
 		// The kernel numbers a super-packet's segments on from its own ID.
 		e.ipID += uint16(segments(len(seg.Payload), size) - 1)
-		w.writeWhole(0, e.queue, at, seg)
+		w.writeWhole(0, int(e.queue), at, seg)
 		return
 	}
 	w.cut(seg, size, func(piece *wire.Segment) {
@@ -85,21 +85,21 @@ func (w *worker) passClient(e *entry, seg *wire.Segment) {
 			e.ipID++
 		}
 		pkt := wire.Build(w.out[headroom:], piece)
-		w.write(0, e.queue, w.out, headroom, len(pkt))
+		w.write(0, int(e.queue), w.out, headroom, len(pkt))
 	})
 }
 
 // passServing sends the translated segment in the worker's buffer to a serving
 // leg, in segments that fit it. The decoy takes any length.
 func (w *worker) passServing(l *leg, seg *wire.Segment) {
-	if l.door == decoyDoor {
+	if l.b == nil {
 		at := wire.Rewrite(w.buf, seg)
 		w.g.decoy.Inject(w.buf[at : at+seg.HeaderSize()+len(seg.Payload)])
 		return
 	}
-	size, whole := resize(seg, l.room()-seg.Opts.Size(false), w.g.doors[l.door].Super())
+	size, whole := resize(seg, l.room()-seg.Opts.Size(false), w.g.doors[l.door()].Super())
 	if whole {
-		w.writeWhole(l.door, l.queue, wire.Rewrite(w.buf, seg), seg)
+		w.writeWhole(l.door(), int(l.queue), wire.Rewrite(w.buf, seg), seg)
 		return
 	}
 	w.cut(seg, size, func(piece *wire.Segment) { w.toServing(l, piece) })
@@ -123,11 +123,11 @@ func (w *worker) cut(seg *wire.Segment, room int, send func(*wire.Segment)) {
 
 // writeLeg writes a packet that stands at buf[at:at+n] to a serving leg.
 func (w *worker) writeLeg(l *leg, buf []byte, at, n int) {
-	if l.door == decoyDoor {
+	if l.b == nil {
 		w.g.decoy.Inject(buf[at : at+n])
 		return
 	}
-	w.write(l.door, l.queue, buf, at, n)
+	w.write(l.door(), int(l.queue), buf, at, n)
 }
 
 // write puts an empty virtio_net_hdr before the packet at buf[at:at+n] and hands

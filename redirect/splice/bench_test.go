@@ -36,8 +36,16 @@ type bench struct {
 	now      time.Time
 }
 
+var began = time.Unix(1_700_000_000, 0)
+
+// from is a leg as its peer sends it.
+func from(peer, gateway netip.AddrPort) *tcb.Tuple {
+	t := tcb.TupleOf(peer, gateway)
+	return &t
+}
+
 func setup(t *testing.T, s, c, b tcb.Seq) *bench {
-	x := &bench{T: t, s: s, c: c, b: b, id: 0xffff, now: time.Unix(1_700_000_000, 0)}
+	x := &bench{T: t, s: s, c: c, b: b, id: 0xffff, now: began}
 	x.cli = tcb.Leg{
 		SndShift: 7, RcvShift: 7, SACK: true, TS: true, MSS: 1460,
 		ISS: c, SndUna: c + cut, SndNxt: c + cut + 100, SndEdge: c + cut + 64000,
@@ -53,11 +61,11 @@ func setup(t *testing.T, s, c, b tcb.Seq) *bench {
 	x.sp = splice.Splice{
 		Cli: &x.cli, Srv: &x.srv, Cut: c + cut, ID: &x.id,
 		SeqDelta: uint32(c + cut - (b + swallow)), TSDelta: 600,
-		Clock: func(time.Time) uint32 { return 5000 },
+		TSOffset: 5000,
 	}
-	x.sp.ToServer = splice.Dress{Src: wiretest.Legs[tcb.Serving].Gateway, Dst: wiretest.Legs[tcb.Serving].Peer, FlowLabel: 0x12345}
-	x.sp.ToClient = splice.Dress{Src: wiretest.Legs[tcb.Client].Gateway, Dst: wiretest.Legs[tcb.Client].Peer, TTL: 64, FlowLabel: 0x54321}
-	x.sp.Echo.Init(100*time.Millisecond, 0, 1000)
+	x.sp.ToServer = splice.Dress{Leg: from(wiretest.Legs[tcb.Serving].Peer, wiretest.Legs[tcb.Serving].Gateway), FlowLabel: 0x12345}
+	x.sp.ToClient = splice.Dress{Leg: from(wiretest.Legs[tcb.Client].Peer, wiretest.Legs[tcb.Client].Gateway), TTL: 64, FlowLabel: 0x54321}
+	x.sp.Echo.Init(&began, 100*time.Millisecond, 0, 1000)
 	return x
 }
 

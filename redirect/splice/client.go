@@ -114,7 +114,7 @@ func (sp *Splice) ageCut() {
 }
 
 func (sp *Splice) dressClient(seg *wire.Segment) {
-	seg.Src, seg.Dst = sp.ToClient.Src, sp.ToClient.Dst
+	seg.Src, seg.Dst = sp.ToClient.Src(), sp.ToClient.Dst()
 	seg.TTL = sp.ToClient.TTL
 	seg.FlowLabel = sp.ToClient.FlowLabel
 	seg.TOS &^= 3
@@ -162,7 +162,7 @@ func (sp *Splice) tsClient(now time.Time, seg *wire.Segment) {
 	}
 	val := o.TSVal + sp.TSDelta
 	if !sp.Srv.TS {
-		val, o.TSEcr = sp.Clock(now), cli.TSRecent
+		val, o.TSEcr = sp.TSOffset+sp.Echo.milliseconds(now), cli.TSRecent
 	}
 	o.HasTS = true
 	if tcb.TSLess(val, cli.TSSent) {

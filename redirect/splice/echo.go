@@ -1,6 +1,7 @@
 package splice
 
 import (
+	"sync"
 	"time"
 
 	"sleight/stack/tcb"
@@ -25,14 +26,16 @@ type mark struct {
 	at  moment
 }
 
-// moment is a time in units since Echo.base: a million flows keep sixteen marks each.
-// It comes round after 19 hours, far beyond the life of bytes that nobody has
-// acknowledged.
+// moment is a time in units since Echo.began. It comes round after 19 hours, far beyond
+// the life of bytes that nobody has acknowledged.
 type moment uint32
 
 const unit = 16 * time.Microsecond
 
-func (e *Echo) moment(now time.Time) moment { return moment(now.Sub(e.base) / unit) }
+func (e *Echo) moment(now time.Time) moment { return moment(now.Sub(*e.began) / unit) }
+
+// milliseconds are the ticks of the client leg's clock (RFC 7323, section 5.4: 1 ms).
+func (e *Echo) milliseconds(now time.Time) uint32 { return uint32(now.Sub(*e.began).Milliseconds()) }
 
 // since is how long ago a moment was.
 func (e *Echo) since(at moment, now time.Time) time.Duration {
@@ -45,34 +48,41 @@ func (e *Echo) since(at moment, now time.Time) time.Duration {
 type Echo struct {
 	SRTT, RTTVar time.Duration // S's (RFC 6298, section 2); zero: not measured yet
 
-	last uint32 // newest TSecr of S
+	began  *time.Time // the gateway's clock; all flows share it
+	flight *flight    // nil while S has acknowledged everything
 
-	base    time.Time // of the moments
+	last      uint32  // newest TSecr of S
+	top       tcb.Seq // after the highest byte that went to S
+	flightEnd tcb.Seq
+	una       tcb.Seq // S's acknowledgement
+	unaAt     moment  // when it came
+	sacked    tcb.Seq // right edge of the highest block that S has SACKed
+
+	back       wire.Block // suppressed, in the serving leg's numbers
+	Suppressed uint32     // segments that were not sent to S again
+
+	flights uint8 // acknowledged, up to trainFlights
+	dups    uint8 // duplicate acknowledgements, up to dupThresh
+	begun   bool
+	hasSack bool
+}
+
+// flight is what is remembered of bytes on their way to S. Of a million flows few
+// have any, so it is borrowed from a pool meanwhile.
+type flight struct {
 	ring    [marks]mark
 	n, head int32
-	top     tcb.Seq // after the highest byte that went to S
-	begun   bool
 
 	again   wire.Block // what went to S a second time, and when
 	againAt moment
-
-	flights   int32
-	flightEnd tcb.Seq
-
-	una     tcb.Seq // S's acknowledgement
-	unaAt   moment  // when it came
-	dups    int32
-	sacked  tcb.Seq // right edge of the highest block that S has SACKed
-	hasSack bool
-
-	back       wire.Block // suppressed, in the serving leg's numbers
-	Suppressed uint64     // segments that were not sent to S again
 }
 
+var flights = sync.Pool{New: func() any { return new(flight) }}
+
 // Init begins with one round trip, measured in the handshake (RFC 6298, 2.2),
-// and S's newest echo.
-func (e *Echo) Init(srtt, rttvar time.Duration, tsecr uint32) {
-	*e = Echo{SRTT: srtt, RTTVar: rttvar, last: tsecr}
+// and S's newest echo. The gateway's clock began at began.
+func (e *Echo) Init(began *time.Time, srtt, rttvar time.Duration, tsecr uint32) {
+	*e = Echo{began: began, SRTT: srtt, RTTVar: rttvar, last: tsecr}
 }
 
 // Sample takes in a measured round trip (RFC 6298, section 2.3).
@@ -130,40 +140,52 @@ func (e *Echo) keepAlive(now time.Time, seg *wire.Segment, una tcb.Seq) bool {
 
 // note remembers that everything up to end went to S now.
 func (e *Echo) note(now time.Time, end tcb.Seq) {
-	if e.base.IsZero() {
-		e.base = now
-	}
 	e.top, e.begun = end, true
-	if e.n > 0 {
-		last := &e.ring[(e.head+e.n-1)%marks]
+	if e.flight == nil {
+		e.flight = flights.Get().(*flight)
+	}
+	f := e.flight
+	if f.n > 0 {
+		last := &f.ring[(f.head+f.n-1)%marks]
 		if e.since(last.at, now) < markGap || last.end == end {
 			last.end = end
 			return
 		}
 	}
-	if e.n == marks {
-		e.head, e.n = (e.head+1)%marks, e.n-1
+	if f.n == marks {
+		f.drop()
 	}
-	e.ring[(e.head+e.n)%marks] = mark{end, e.moment(now)}
-	e.n++
+	f.ring[(f.head+f.n)%marks] = mark{end, e.moment(now)}
+	f.n++
 }
+
+// drop forgets the oldest mark.
+func (f *flight) drop() { f.head, f.n = (f.head+1)%marks, f.n-1 }
 
 // noteAgain remembers what went to S once more. It is apart from the marks: of a
 // retransmission no round trip may be measured (RFC 6298, section 3).
 func (e *Echo) noteAgain(now time.Time, start, end tcb.Seq) {
-	if e.again.Start != e.again.End && e.since(e.againAt, now) < markGap {
-		start, end = tcb.Min(start, e.again.Start), tcb.Max(end, e.again.End)
+	f := e.flight
+	if f == nil {
+		return // a keep-alive
 	}
-	e.again, e.againAt = wire.Block{Start: start, End: end}, e.moment(now)
+	if f.again.Start != f.again.End && e.since(f.againAt, now) < markGap {
+		start, end = tcb.Min(start, f.again.Start), tcb.Max(end, f.again.End)
+	}
+	f.again, f.againAt = wire.Block{Start: start, End: end}, e.moment(now)
 }
 
 // age tells how long ago the byte at seq went to S, if that is still remembered.
 func (e *Echo) age(now time.Time, seq tcb.Seq) (time.Duration, bool) {
-	if !seq.LessThan(e.again.Start) && seq.LessThan(e.again.End) {
-		return e.since(e.againAt, now), true
+	f := e.flight
+	if f == nil {
+		return 0, false
 	}
-	for i := range e.n {
-		if m := e.ring[(e.head+i)%marks]; seq.LessThan(m.end) {
+	if !seq.LessThan(f.again.Start) && seq.LessThan(f.again.End) {
+		return e.since(f.againAt, now), true
+	}
+	for i := range f.n {
+		if m := f.ring[(f.head+i)%marks]; seq.LessThan(m.end) {
 			return e.since(m.at, now), true
 		}
 	}
@@ -219,18 +241,32 @@ func (sp *Splice) HeardClient(now time.Time, seg *wire.Segment) {
 		e.una, e.unaAt, e.dups = ack, e.moment(now), 0
 		e.acked(now, ack)
 	case ack == e.una && seg.Len() == 0 && ack.LessThan(e.top):
-		e.dups++
+		e.dups = min(e.dups+1, dupThresh)
 	}
 }
 
 // acked measures a round trip and counts flights.
 func (e *Echo) acked(now time.Time, ack tcb.Seq) {
-	for e.n > 0 && !ack.LessThan(e.ring[e.head].end) {
-		e.Sample(e.since(e.ring[e.head].at, now))
-		e.head, e.n = (e.head+1)%marks, e.n-1
+	if f := e.flight; f != nil {
+		for f.n > 0 && !ack.LessThan(f.ring[f.head].end) {
+			e.Sample(e.since(f.ring[f.head].at, now))
+			f.drop()
+		}
+		if f.n == 0 {
+			e.Forget()
+		}
 	}
 	if e.begun && !ack.LessThan(e.flightEnd) {
-		e.flights++
+		e.flights = min(e.flights+1, trainFlights)
 		e.flightEnd = e.top
+	}
+}
+
+// Forget gives back what was borrowed for bytes on their way.
+func (e *Echo) Forget() {
+	if e.flight != nil {
+		*e.flight = flight{}
+		flights.Put(e.flight)
+		e.flight = nil
 	}
 }

@@ -37,7 +37,7 @@ func TestARetransmissionThatSDidNotAskFor(t *testing.T) {
 
 func TestTheVarianceCountsFourTimes(t *testing.T) {
 	x := setup(t, 1000, 1000, 1000)
-	x.sp.Echo.Init(100*time.Millisecond, 10*time.Millisecond, 1000)
+	x.sp.Echo.Init(&began, 100*time.Millisecond, 10*time.Millisecond, 1000)
 	x.want(answer, passes)
 	x.wait(139 * time.Millisecond)
 	x.want(answer, "swallow")
@@ -190,7 +190,7 @@ func TestRSTsPass(t *testing.T) {
 func TestAfterTenFlightsTheTimersAreTrusted(t *testing.T) {
 	each(t, func(x *bench) {
 		for i := range 11 {
-			x.sp.Echo.Init(100*time.Millisecond, 0, 1000)
+			x.sp.Echo.Init(&began, 100*time.Millisecond, 0, 1000)
 			*x = *setup(x.T, x.s, x.c, x.b)
 			for j := range i {
 				x.exchange(j)
@@ -256,7 +256,7 @@ func TestRoundTripsAreMeasured(t *testing.T) {
 	if e := &x.sp.Echo; e.SRTT != 110*time.Millisecond || e.RTTVar != 20*time.Millisecond || e.Timeout() != 190*time.Millisecond {
 		x.Errorf("SRTT %v, RTTVAR %v", e.SRTT, e.RTTVar)
 	}
-	x.sp.Echo.Init(0, 0, 0)
+	x.sp.Echo.Init(&began, 0, 0, 0)
 	x.sp.Echo.Sample(40 * time.Millisecond) // section 2.2
 	if e := &x.sp.Echo; e.SRTT != 40*time.Millisecond || e.RTTVar != 20*time.Millisecond {
 		x.Errorf("the first: SRTT %v, RTTVAR %v", e.SRTT, e.RTTVar)

@@ -46,8 +46,8 @@ func fuzzed(t *testing.T, cfg []byte) *bench {
 	x.sp.TSDelta = binary.BigEndian.Uint32(cfg[9:])
 	x.cli.TSSent = x.srv.TSRecent + x.sp.TSDelta
 	if cfg[8]&1 != 0 {
-		x.sp.ToServer.Src, x.sp.ToServer.Dst = at("[2001:db8::7]:40001"), at("[fd00:2::2]:8080")
-		x.sp.ToClient.Src, x.sp.ToClient.Dst = at("[2001:db8:1::5]:80"), at("[2001:db8::7]:40000")
+		x.sp.ToServer.Leg = from(at("[fd00:2::2]:8080"), at("[2001:db8::7]:40001"))
+		x.sp.ToClient.Leg = from(at("[2001:db8::7]:40000"), at("[2001:db8:1::5]:80"))
 	}
 	return x
 }
@@ -90,7 +90,7 @@ func (x *bench) step(b []byte) {
 
 // read is a segment as it was parsed out of a dirty buffer.
 func (x *bench) read(seg *wire.Segment, from splice.Dress) (buf []byte) {
-	seg.Src, seg.Dst = from.Dst, from.Src
+	seg.Src, seg.Dst = from.Dst(), from.Src()
 	buf = bytes.Repeat([]byte{0xa5}, 2*wire.MaxHeader+len(seg.Payload)+10)
 	pkt := wire.Build(buf[wire.MaxHeader:], seg)
 	if r := wire.Parse(seg, buf[wire.MaxHeader:wire.MaxHeader+len(pkt)], wire.Offload{}); r != wire.OK {
@@ -107,7 +107,7 @@ func (x *bench) wantWritten(buf []byte, seg *wire.Segment, to splice.Dress) {
 	if got := buf[at : at+len(want)]; !bytes.Equal(want, got) {
 		x.Fatalf("not as it is built anew\nwant %x\ngot  %x", want, got)
 	}
-	if seg.Src != to.Src || seg.Dst != to.Dst || seg.FlowLabel != to.FlowLabel || seg.TOS&3 != 0 {
+	if seg.Src != to.Src() || seg.Dst != to.Dst() || seg.FlowLabel != to.FlowLabel || seg.TOS&3 != 0 {
 		x.Fatalf("dressed as %+v", seg)
 	}
 }

@@ -21,8 +21,11 @@ func TestALongConnectionOutlivesTheSequenceSpace(t *testing.T) {
 			SndEdge: 500 + 1<<20, SndShift: 7, RcvShift: 7}
 		var id uint16
 		delta := iss + 1 - at
-		sp := Splice{Cli: &cli, Srv: &srv, SeqDelta: uint32(delta), Cut: iss + 1, ID: &id}
-		now := time.Unix(0, 0)
+		var ends tcb.Tuple
+		sp := Splice{Cli: &cli, Srv: &srv, SeqDelta: uint32(delta), Cut: iss + 1, ID: &id, ToServer: Dress{Leg: &ends}, ToClient: Dress{Leg: &ends}}
+		began := time.Unix(0, 0)
+		sp.Echo.Init(&began, 0, 0, 0)
+		now := began
 		seq, payload := at, make([]byte, piece)
 		for n := int64(0); n < 9<<30; n += piece {
 			now = now.Add(time.Millisecond)
@@ -34,6 +37,9 @@ func TestALongConnectionOutlivesTheSequenceSpace(t *testing.T) {
 			ack := wire.Segment{Seq: 500, Ack: seg.End(), Flags: wire.ACK, Wnd: 1 << 13}
 			cli.HeardAck(ack.Ack, ack.Wnd)
 			sp.HeardClient(now, &ack)
+			if sp.Echo.flight != nil {
+				t.Fatal("marks are kept of what S has acknowledged")
+			}
 			sp.Serving(&ack)
 			if ack.Ack != seq || ack.Wnd != 1<<13 {
 				t.Fatalf("ISS %d, after %d bytes: ack %d, want %d; window %d", iss, n, ack.Ack, seq, ack.Wnd)

@@ -8,7 +8,6 @@ package splice
 
 import (
 	"net/netip"
-	"time"
 
 	"sleight/stack/tcb"
 	"sleight/stack/wire"
@@ -20,10 +19,16 @@ const MinTTL = 64
 
 // Dress is how packets in one direction look below TCP.
 type Dress struct {
-	Src, Dst  netip.AddrPort
-	TTL       uint8
+	Leg       *tcb.Tuple // that they go out on, as its peer sends it
 	FlowLabel uint32
+	TTL       uint8 // toward the client
 }
+
+// Src is the socket that packets come from, Dst the one that they go to.
+func (d *Dress) Src() netip.AddrPort { return d.Leg.Dest() }
+
+// Dst is the leg's peer.
+func (d *Dress) Dst() netip.AddrPort { return d.Leg.Source() }
 
 // Splice joins a client leg to one serving leg. The flow's lock guards it.
 type Splice struct {
@@ -43,9 +48,9 @@ type Splice struct {
 	ToClient Dress
 	// ID is the next IP ID toward the client; one series for the whole flow.
 	ID *uint16
-	// Clock tells the client leg's timestamp at a time, for a serving leg
-	// that has none.
-	Clock func(now time.Time) uint32
+	// TSOffset is the client leg's timestamp when the gateway's clock began, for a
+	// serving leg that has none.
+	TSOffset uint32
 
 	// TrueWindow shows S the serving leg's window as it is, since S has sent
 	// again what lies beyond it (RFC 9293, MUST-34).
@@ -80,7 +85,7 @@ func (sp *Splice) FillServing(seg *wire.Segment) {
 }
 
 func (sp *Splice) dressServing(seg *wire.Segment) {
-	seg.Src, seg.Dst = sp.ToServer.Src, sp.ToServer.Dst
+	seg.Src, seg.Dst = sp.ToServer.Src(), sp.ToServer.Dst()
 	seg.TTL = max(seg.TTL, MinTTL)
 	seg.FlowLabel = sp.ToServer.FlowLabel
 	seg.TOS &^= 3

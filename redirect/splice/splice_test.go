@@ -276,13 +276,13 @@ func TestWhatLiesBelowTCP(t *testing.T) {
 	for _, six := range []bool{false, true} {
 		x := setup(t, 1000, 0x7fffff00, 0xffffff00)
 		if six {
-			x.sp.ToServer.Src, x.sp.ToServer.Dst = at("[2001:db8::7]:40001"), at("[fd00:2::2]:8080")
-			x.sp.ToClient.Src, x.sp.ToClient.Dst = at("[2001:db8:1::5]:80"), at("[2001:db8::7]:40000")
+			x.sp.ToServer.Leg = from(at("[fd00:2::2]:8080"), at("[2001:db8::7]:40001"))
+			x.sp.ToClient.Leg = from(at("[2001:db8::7]:40000"), at("[2001:db8:1::5]:80"))
 		}
 		for _, ttl := range [][2]uint8{{1, 64}, {64, 64}, {128, 128}} {
 			s := wire.Segment{Src: at("192.0.2.1:1"), Dst: at("192.0.2.2:2"), TTL: ttl[0], TOS: 0x2b, DF: true, FlowLabel: 7, ID: 9, Flags: wire.ACK}
 			x.sp.Serving(&s)
-			if s.TTL != ttl[1] || s.TOS != 0x28 || !s.DF || s.FlowLabel != 0x12345 || s.Src != x.sp.ToServer.Src || s.Dst != x.sp.ToServer.Dst {
+			if s.TTL != ttl[1] || s.TOS != 0x28 || !s.DF || s.FlowLabel != 0x12345 || s.Src != x.sp.ToServer.Src() || s.Dst != x.sp.ToServer.Dst() {
 				t.Errorf("to the server: %+v", s)
 			}
 		}
@@ -292,7 +292,7 @@ func TestWhatLiesBelowTCP(t *testing.T) {
 				t.Fatal("not passed")
 			}
 			// "ID continues one series", over its wrap; TTL "what the profile shows".
-			if s.TTL != 64 || s.TOS != 0x28 || s.DF != (i == 0) || s.FlowLabel != 0x54321 || s.ID != uint16(0xffff+i) || s.Src != x.sp.ToClient.Src || s.Dst != x.sp.ToClient.Dst {
+			if s.TTL != 64 || s.TOS != 0x28 || s.DF != (i == 0) || s.FlowLabel != 0x54321 || s.ID != uint16(0xffff+i) || s.Src != x.sp.ToClient.Src() || s.Dst != x.sp.ToClient.Dst() {
 				t.Errorf("to the client: %+v", s)
 			}
 		}
