@@ -96,7 +96,7 @@ func compile(r Rule, conditions map[string]string, lists map[string]*list, sites
 	case err != nil:
 		return c, []file.Error{{Line: 1, Message: err.Error()}}
 	}
-	c.program, c.novelStream = program, v.novelStream
+	c.program, c.novelStream, c.horizon = program, v.novelStream, v.horizon
 	c.timed = c.timed || v.timed && r.On == 0
 	c.cost = max(1, v.cost*max(1, v.longest))
 	c.uses, c.literal = v.uses, literal(program.Node())

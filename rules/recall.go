@@ -131,7 +131,19 @@ func (v *visitor) window(node *ast.Node, n *ast.CallNode, what int, yes bool) {
 	if len(v.errs) > before {
 		return
 	}
+	v.horizon = max(v.horizon, d)
 	v.recall(node, n, what, d, yes)
+}
+
+// Beyond names the rules that ask about more than the memory keeps.
+func (s *Set) Beyond(keep time.Duration) (ws []Error) {
+	for i := range s.rules {
+		if h := s.rules[i].horizon; h > keep {
+			ws = append(ws, Error{Rule: i, Line: 1, Column: 1, Msg: fmt.Sprintf(
+				"it asks about %v, but what is older than %v is forgotten: make memory.keep larger", h, keep)})
+		}
+	}
+	return ws
 }
 
 // recall patches a call; yes: into the question whether the answer is above 0.

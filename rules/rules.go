@@ -168,6 +168,7 @@ type compiled struct {
 	timed   bool
 	// novelStream: it asks whether the stream is new.
 	novelStream bool
+	horizon     time.Duration // the longest time that it asks the memory about
 
 	cost    int // how often an evaluation may read the stream, or the message
 	account *Cost

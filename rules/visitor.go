@@ -86,6 +86,7 @@ type visitor struct {
 	timed bool
 	// novelStream: it asks whether the stream is new.
 	novelStream bool
+	horizon     time.Duration // the longest time that it asks about
 
 	cost    int // reads of the stream, at most
 	longest int // entries of the longest list that is gone through

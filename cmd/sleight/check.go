@@ -27,7 +27,7 @@ func checkCommand() *cli.Command {
 				return cli.Exit(err, 1)
 			}
 			cfg := l.cfg
-			for _, w := range l.set.Warnings() {
+			for _, w := range append(l.set.Warnings(), l.set.Beyond(cfg.Memory.Keep)...) {
 				r := &cfg.Rules[w.Rule]
 				fmt.Fprintln(c.App.ErrWriter, &config.Error{File: cfg.File, Place: r.Place, Msg: fmt.Sprintf("warning: rule %s: %s", r.Name, w.Msg)})
 			}
