@@ -142,11 +142,7 @@ func (w *worker) advanceLeg(now time.Time, e *entry, l *leg) {
 // drained ends a flow whose client has not acknowledged the decoy's last bytes
 // in time.
 func (w *worker) drained(now time.Time, e *entry) {
-	if l := e.back; l != nil && l.open == nil {
-		w.own = wire.Segment{Seq: l.srv.SndNxt, Flags: wire.RST, DF: true}
-		l.Serving(&w.own)
-		w.toServing(l, &w.own)
-	}
+	w.resetServing(e.back)
 	w.sendReset(e, e.cli.SndNxt)
 	w.end(now, e, "drain")
 }

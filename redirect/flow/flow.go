@@ -164,11 +164,17 @@ func (t *Table[E]) Keys() (n int) {
 // Each calls f with every flow, by its client leg's key. f may change the table.
 func (t *Table[E]) Each(f func(E)) {
 	for i := range t.shards {
-		for _, e := range t.shards[i].all() {
+		for _, e := range t.Part(i) {
 			f(e)
 		}
 	}
 }
+
+// Parts is how many parts the table can be walked in.
+func (t *Table[E]) Parts() int { return len(t.shards) }
+
+// Part is the flows of one part. Only what changes that part waits for it.
+func (t *Table[E]) Part(i int) []E { return t.shards[i].all() }
 
 func (s *index[E]) all() (es []E) {
 	s.mu.Lock()
