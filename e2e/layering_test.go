@@ -59,6 +59,7 @@ var arrows = map[string][]string{
 	},
 	"tun":                      {},
 	"internal/spelling":        {},
+	"internal/control":         {},
 	"internal/config":          {"internal/spelling"},
 	"internal/evidence":        {"internal/config", "stack/wire", "stack/tcb"},
 	"internal/evidence/ladder": {"stack/wire", "stack/tcb"},

@@ -2,18 +2,15 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/http/pprof"
-	"os"
 	"path/filepath"
 	"runtime"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"sleight/internal/control"
 	"sleight/redirect"
 )
 
@@ -37,7 +34,7 @@ func countsOf(g *redirect.Gateway, d redirectDecoy) counts {
 // serveDebug offers profiles and counts to whoever may open the socket: the user
 // that the gateway runs as. The server is closed by the caller.
 func serveDebug(dir string, now func() counts) (*http.Server, error) {
-	l, err := listenPrivately(filepath.Join(dir, debugSocket))
+	l, err := control.Listen(filepath.Join(dir, debugSocket))
 	if err != nil {
 		return nil, fmt.Errorf("debug.pprof: %w", err)
 	}
@@ -57,22 +54,3 @@ func serveDebug(dir string, now func() counts) (*http.Server, error) {
 }
 
 func serveOn(s *http.Server, l net.Listener) { _ = s.Serve(l) }
-
-// listenPrivately listens on a unix socket that is its owner's alone from the
-// moment when it exists, in place of one that a killed gateway has left.
-func listenPrivately(path string) (net.Listener, error) {
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, err
-	}
-	if c, err := net.Dial("unix", path); err == nil {
-		_ = c.Close()
-		return nil, fmt.Errorf("%s is another gateway's: stop it, or choose another state.dir", path)
-	} else if errors.Is(err, unix.ECONNREFUSED) {
-		if err := os.Remove(path); err != nil {
-			return nil, err
-		}
-	}
-	old := unix.Umask(0o177)
-	defer unix.Umask(old)
-	return net.Listen("unix", path)
-}
