@@ -65,7 +65,7 @@ func (fl *Flow) Unfinished() bool { return fl.hears != nil && fl.hears.Unfinishe
 func (fl *Flow) alarmed(r *compiled, st *seen, f *Facts, v *Verdict) bool {
 	from := 0
 	if r.Action == Log {
-		from, st.alerts = st.alerts, len(fl.alerts)
+		from, st.alerts = int(st.alerts), int32(len(fl.alerts))
 	}
 	for _, a := range fl.alerts[from:] {
 		if !r.Suricata.Picks(a) {
@@ -79,7 +79,7 @@ func (fl *Flow) alarmed(r *compiled, st *seen, f *Facts, v *Verdict) bool {
 			return true
 		}
 		fl.spoke(r, f)
-		v.Logged = append(v.Logged, Said{r.Name, a, st.suppressed})
+		v.Logged = append(v.Logged, Said{r.Name, a, int(st.suppressed)})
 	}
 	return false
 }

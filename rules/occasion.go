@@ -57,13 +57,13 @@ func (fl *Flow) occasion(f *Facts) {
 	if !fl.opened {
 		fl.opened, fl.on = true, OnOpen
 	}
-	if len(f.Stream) > fl.heard || fl.Unfinished() {
+	if len(f.Stream) > int(fl.heard) || fl.Unfinished() {
 		fl.on |= OnData
 	}
 	if fl.on == 0 {
 		fl.on = OnIdle
 	}
-	fl.heard = len(f.Stream)
+	fl.heard = int32(len(f.Stream))
 }
 
 // asks reports whether a rule is asked on this occasion.
@@ -111,7 +111,7 @@ func (fl *Flow) count(r *compiled, st *seen, f *Facts) bool {
 	if fl.set.memory != nil {
 		n, before = fl.set.memory.Count(f.Now, f.Src.Addr(), r.onceKey, r.OncePer)
 	}
-	st.suppressed = max(0, before-1)
+	st.suppressed = int32(max(0, before-1))
 	return n == 1
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"math/bits"
 	"net/netip"
+	"slices"
 
 	"sleight/rules/proto"
 )
@@ -114,6 +115,20 @@ func addressLength(run []byte) int {
 	return len(run)
 }
 
+// saying is what a flow has asked about of what its client says.
+type saying struct {
+	stream payload
+	fields []uint64 // hashes
+}
+
+// ask is the flow's saying, of which there is none before a rule asks.
+func (fl *Flow) ask() *saying {
+	if fl.saying == nil {
+		fl.saying = &saying{stream: payload{hash: fl.salt(proto.NoField)}}
+	}
+	return fl.saying
+}
+
 // maxPayloads bounds the fields that a flow asks about, and leaves to the memory.
 const maxPayloads = 64
 
@@ -128,13 +143,11 @@ func (fl *Flow) novel(stream []byte) bool {
 	if fl.set.memory == nil {
 		return len(stream) > 0
 	}
-	if fl.said == nil {
-		fl.said = &payload{hash: fl.salt(proto.NoField)}
-	}
-	before := fl.said.at
-	fl.said.feed(stream, false, nil)
-	fl.work += fl.said.at - before
-	return fl.said.units > 0 && !fl.set.memory.Known(fl.said.mark)
+	p := &fl.ask().stream
+	before := p.at
+	p.feed(stream, false, nil)
+	fl.work += p.at - before
+	return p.units > 0 && !fl.set.memory.Known(p.mark)
 }
 
 // novelField reports whether no other flow's field was this.
@@ -145,12 +158,9 @@ func (fl *Flow) novelField(field proto.Field, text []byte) bool {
 	p := payload{hash: fl.salt(field)}
 	p.feed(text, true, nil)
 	p.add(address+1, nil) // its end
-	known := false
-	for _, h := range fl.payloads {
-		known = known || h == p.hash
-	}
-	if !known && len(fl.payloads) < maxPayloads {
-		fl.payloads = append(fl.payloads, p.hash)
+	said := fl.ask()
+	if !slices.Contains(said.fields, p.hash) && len(said.fields) < maxPayloads {
+		said.fields = append(said.fields, p.hash)
 	}
 	return !fl.set.memory.Known(p.hash)
 }

@@ -239,7 +239,7 @@ func (r *recaller) recall(what, window int) int {
 	}
 	switch what {
 	case recallConns:
-		return r.memory.Conns(r.now, r.fl.began, r.src, d)
+		return r.memory.Conns(r.now, time.Unix(0, r.fl.began), r.src, d)
 	case recallPackets:
 		return r.memory.Packets(r.now, r.src, d)
 	}
@@ -258,7 +258,7 @@ func (r *recaller) first() time.Duration {
 	if r.memory == nil {
 		return 0
 	}
-	return r.memory.FirstSeen(r.now, r.fl.began, r.src)
+	return r.memory.FirstSeen(r.now, time.Unix(0, r.fl.began), r.src)
 }
 
 func (r *recaller) tagged(name string) bool {
@@ -279,7 +279,7 @@ func (e *env) novel(field int) (bool, error) {
 
 // begin notes a flow, which sees what others have done and not itself.
 func (fl *Flow) begin(f *Facts) {
-	fl.began, fl.dialled = f.Now, f.Dst.Port()
+	fl.began, fl.dialled = f.Now.UnixNano(), f.Dst.Port()
 	if fl.set.memory != nil {
 		fl.set.memory.Begin(f.Now, f.Src.Addr())
 	}
@@ -291,7 +291,10 @@ func (fl *Flow) End(f *Facts) {
 	if fl.set == nil || fl.set.memory == nil {
 		return
 	}
-	hashes := fl.payloads
+	var hashes []uint64
+	if fl.saying != nil {
+		hashes = fl.saying.fields
+	}
 	if slices.ContainsFunc(fl.fits, func(i uint16) bool { return fl.set.rules[i].novelStream }) {
 		p := payload{hash: fl.salt(proto.NoField)}
 		p.learn(f.Stream, &hashes)

@@ -190,24 +190,21 @@ type Flow struct {
 	hears  *suricata.Flow // nil: no rule asks for Suricata's
 	alerts []*Alert       // that were raised and are picked
 
-	on     Occasion // why the rules are asked
-	opened bool     // they were asked before
-	heard  int      // bytes of the stream when they were asked last
-
-	began    time.Time
-	dialled  uint16
-	said     *payload // nil: no rule has asked whether the stream is new
-	payloads []uint64 // hashes of fields that were asked about
+	began   int64   // nanoseconds since 1970
+	saying  *saying // nil: no rule has asked whether something is new
+	heard   int32   // bytes of the stream when the rules were asked last
+	dialled uint16
+	on      Occasion // why they are asked
+	opened  bool     // they were asked before
 }
 
 // seen is how far a rule's literal was looked for.
 type seen struct {
-	upTo   int
-	found  bool
-	alerts int // that were logged
-
+	upTo       int
+	alerts     int32 // that were logged
+	suppressed int32
+	found      bool
 	counted    counted
-	suppressed int
 }
 
 // Init gives a flow its chance.
@@ -312,12 +309,12 @@ func (fl *Flow) pass(f *Facts, v *Verdict, fields bool) {
 			continue
 		case r.Action == Log:
 			fl.logged[n] = true
-			v.Logged = append(v.Logged, Said{Rule: r.Name, Suppressed: fl.state[n].suppressed})
+			v.Logged = append(v.Logged, Said{Rule: r.Name, Suppressed: int(fl.state[n].suppressed)})
 			fl.spoke(r, f)
 			continue
 		}
 		fl.spoke(r, f)
-		v.Suppressed = fl.state[n].suppressed
+		v.Suppressed = int(fl.state[n].suppressed)
 		v.Action, v.Rule, v.Backend, v.Reason = r.Action, r.Name, r.Backend, "rule"
 		return
 	}
