@@ -21,7 +21,7 @@ type HostConfig struct {
 	SACK, TS    bool
 	TSBase      uint32 // of the timestamp clock, 1 ms a tick
 	Buffer      int    // receive buffer, in bytes
-	Slow        int    // the application reads at most so much at a time; 0: all at once
+	Slow        int    // the application reads so much in a millisecond, in bytes; 0: all at once
 	AnyLength   bool   // takes segments beyond its MSS, as a netstack does
 	Strict      bool   // no packet was lost or reordered: hold the peer to the letter
 }
@@ -57,6 +57,7 @@ type Host struct {
 	pieces    []piece
 	Got       []byte // what the application has read
 	pending   []byte
+	readAt    time.Time // of a slow application; zero: it waits for data
 	PeerFIN   bool
 	hasTS     bool
 	stamped   bool
@@ -116,7 +117,12 @@ func (h *Host) Done() bool {
 func (h *Host) Acked() int { return tcb.Diff(h.una, h.cfg.ISS+1) }
 
 // Deadline is when Advance wants to be called; zero: never.
-func (h *Host) Deadline() time.Time { return h.due }
+func (h *Host) Deadline() time.Time {
+	if !h.readAt.IsZero() && (h.due.IsZero() || h.readAt.Before(h.due)) {
+		return h.readAt
+	}
+	return h.due
+}
 
 func (h *Host) fault(format string, args ...any) {
 	if len(h.Faults) < 8 {
@@ -218,6 +224,11 @@ func (h *Host) push(now time.Time) {
 
 // Advance lets time pass.
 func (h *Host) Advance(now time.Time) {
+	if !h.readAt.IsZero() && !now.Before(h.readAt) {
+		h.readAt = time.Time{}
+		h.readSlowly(now)
+		h.ack(now)
+	}
 	if h.due.IsZero() || now.Before(h.due) || h.Reset {
 		return
 	}

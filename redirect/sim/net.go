@@ -109,6 +109,9 @@ func (n *Net) advance(now time.Time) {
 	}
 	for _, s := range n.d2 {
 		s.host.Advance(now)
+		if s.host.cfg.Slow > 0 {
+			s.play(now)
+		}
 	}
 }
 
@@ -148,11 +151,18 @@ func (n *Net) toD2(pkt []byte) {
 		n.d2[key] = srv
 	}
 	srv.host.Segment(n.Now, &s)
-	if srv.host.Open() {
-		srv.svc.Serve(srv.host.Got, func(b []byte) { srv.host.Write(n.Now, b) }, func() { srv.host.Close(n.Now) })
-		if srv.host.PeerFIN {
-			srv.host.Close(n.Now)
-		}
+	srv.play(n.Now)
+}
+
+// play lets the service answer what it has read.
+func (s *server) play(now time.Time) {
+	h := s.host
+	if !h.Open() {
+		return
+	}
+	s.svc.Serve(h.Got, func(b []byte) { h.Write(now, b) }, func() { h.Close(now) })
+	if h.PeerFIN && len(h.pending) == 0 {
+		h.Close(now)
 	}
 }
 

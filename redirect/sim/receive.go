@@ -130,7 +130,7 @@ func (h *Host) check(now time.Time, s *wire.Segment) bool {
 		h.fault("SACK blocks that were not negotiated")
 	}
 	for _, b := range s.Opts.Blocks() {
-		if h.top.LessThan(b.End) || !b.Start.LessThan(b.End) {
+		if h.top.LessThan(b.End) || !b.Start.LessThan(b.End) || b.Start.LessThan(h.cfg.ISS+1) {
 			h.fault("SACK block [%d, %d) of what was never sent (SND.NXT %d)", b.Start, b.End, h.top)
 		}
 	}
@@ -210,7 +210,11 @@ func (h *Host) data(now time.Time, s *wire.Segment) {
 	if len(h.pieces) > 64 {
 		h.pieces = h.pieces[1:]
 	}
-	h.Read(now)
+	if h.cfg.Slow == 0 {
+		h.Read(now)
+	} else if h.readAt.IsZero() {
+		h.readAt = now.Add(time.Millisecond)
+	}
 	h.ack(now)
 }
 
@@ -258,11 +262,19 @@ func (h *Host) take() bool {
 }
 
 // Read lets the application read; it reports whether it got something.
-func (h *Host) Read(now time.Time) bool {
-	n := len(h.pending)
-	if h.cfg.Slow > 0 {
-		n = min(n, h.cfg.Slow)
+func (h *Host) Read(time.Time) bool {
+	return h.read(len(h.pending))
+}
+
+// readSlowly reads as much as a slow application does in a millisecond.
+func (h *Host) readSlowly(now time.Time) {
+	h.read(min(len(h.pending), h.cfg.Slow))
+	if len(h.pending) > 0 {
+		h.readAt = now.Add(time.Millisecond)
 	}
+}
+
+func (h *Host) read(n int) bool {
 	h.Got = append(h.Got, h.pending[:n]...)
 	h.pending = h.pending[n:]
 	h.unread = len(h.pending)

@@ -69,7 +69,7 @@ func TestDifferentWindowScales(t *testing.T) {
 func TestASmallWindowBehindALargeScale(t *testing.T) {
 	s := plain()
 	s.client.WndShift, s.client.Buffer = 14, 1<<20
-	s.backend.WndShift, s.backend.Buffer = 0, 8<<10
+	s.backend.WndShift, s.backend.Buffer, s.backend.Slow = 0, 8<<10, 4<<10
 	s.lines(true, "hello", Trigger+strings.Repeat("x", 100000), strings.Repeat("y", 100000))
 	s.must(t)
 }
@@ -78,7 +78,15 @@ func TestASmallWindowBehindALargeScale(t *testing.T) {
 func TestSixPipelinedLinesOfWhichTheFirstMatches(t *testing.T) {
 	s := plain()
 	s.lines(false, Trigger, "2", "3", "4", "5", "6")
-	s.must(t)
+	t.Run("in one segment", s.must)
+	s = plain()
+	s.lines(true, Trigger, "2", "3", "4", "5", "6")
+	s.waits = make([]bool, len(s.chunks))
+	t.Run("each in its own", s.must)
+	// The backend is so far that what is held is acknowledged meanwhile: S will not
+	// send it again.
+	s.fault[1].Delay = 100 * time.Millisecond
+	t.Run("acknowledged before the switch", s.must)
 }
 
 // "a match split over two segments".
