@@ -278,24 +278,28 @@ func TestLargeAnswerWaitsForTheClient(t *testing.T) {
 	b.wantBase()
 }
 
-// DESIGN 5: service writes against a switch at the same instant. Run with
-// -race; mu stands for the gateway's lock of the flow.
+// DESIGN 5: service writes against a switch at the same instant. Run with -race. mu
+// stands for the gateway's lock of the flow, under which others ask the gate meanwhile:
+// a gate that called out under its own lock would wait for them for ever.
 func TestWritesAgainstASwitchAtTheSameInstant(t *testing.T) {
 	b := newBench(t)
 	for i := range 60 {
 		g, src, dst := b.expect(Service{}, uint16(5000+i), withPlay(func(p *Peer) {
-			for p.Write([]byte("chatter")) == nil {
+			for more := true; more; {
+				p.Begin()
+				more = p.Write([]byte("chat")) == nil && p.Write([]byte("ter")) == nil
+				p.End()
 			}
 		}))
 		c := b.connect(src, dst)
 		want(t, c, "chatter")
-		var mu sync.Mutex
+		mu := &flowLock{held: make(chan struct{}, 1), stuck: make(chan struct{})}
 		settled := make(chan uint64, 1)
-		mu.Lock()
-		n, frozen := g.Freeze(0, func(n uint64) { mu.Lock(); defer mu.Unlock(); settled <- n })
-		mu.Unlock()
+		mu.lock()
+		n, frozen := g.Freeze(0, func(n uint64) { mu.lock(); defer mu.unlock(); settled <- n })
+		mu.unlock()
 		if !frozen {
-			n = <-settled
+			n = mu.ask(t, g, settled)
 		}
 		if i%2 == 0 {
 			g.Release()
@@ -307,12 +311,56 @@ func TestWritesAgainstASwitchAtTheSameInstant(t *testing.T) {
 				t.Fatalf("frozen at %d, written %d, kept %d", n, g.Written(), len(got))
 			}
 		}
-		mu.Lock()
+		mu.lock()
 		g.Forget()
-		mu.Unlock()
+		mu.unlock()
 		c.Close()
 	}
 	b.wantBase()
+}
+
+// flowLock is a lock whose waiters can be let go.
+type flowLock struct{ held, stuck chan struct{} }
+
+func (l *flowLock) lock() {
+	select {
+	case l.held <- struct{}{}:
+	case <-l.stuck:
+	}
+}
+
+func (l *flowLock) unlock() {
+	select {
+	case <-l.held:
+	default: // stuck: it was not taken
+	}
+}
+
+// ask asks the gate under the lock until it is frozen.
+func (l *flowLock) ask(t *testing.T, g *Gate, settled <-chan uint64) uint64 {
+	t.Helper()
+	asked := make(chan struct{}, 1)
+	for late := time.After(5 * time.Second); ; {
+		go l.askOnce(g, asked)
+		select {
+		case <-asked:
+		case <-late:
+			close(l.stuck)
+			t.Fatal("the gate's lock is held by one who waits for the flow's")
+		}
+		select {
+		case n := <-settled:
+			return n
+		default:
+		}
+	}
+}
+
+func (l *flowLock) askOnce(g *Gate, asked chan<- struct{}) {
+	l.lock()
+	defer l.unlock()
+	g.Answered()
+	asked <- struct{}{}
 }
 
 func TestManyFlowsLeaveNothing(t *testing.T) {
