@@ -31,10 +31,10 @@ var (
 )
 
 // linesConfig has a decoy that repeats lines, one that answers "big" by bigAnswer
-// six times, and rules that switch at the first "!" or "() {".
+// a dozen times, and rules that switch at the first "!" or "() {".
 func linesConfig() string {
 	echo := strings.Repeat(`{expect: '(?P<w>[^\n]*)\n', send: "${w}\n"}, `, 12)
-	big := strings.Repeat(fmt.Sprintf(`{expect: 'big\n', send: %q}, `, bigAnswer), 6)
+	big := strings.Repeat(fmt.Sprintf(`{expect: 'big\n', send: %q}, `, bigAnswer), bigAnswers)
 	return fmt.Sprintf(`
 version: 1
 tun: {name: sl}
@@ -55,6 +55,9 @@ rules:
 replay: {timeout: 20s}
 `, strings.TrimSuffix(echo, ", "), strings.TrimSuffix(big, ", "))
 }
+
+// bigAnswers is how often the decoy says bigAnswer.
+const bigAnswers = 12
 
 // bigAnswer is 30 KB.
 var bigAnswer = strings.Repeat("thirty thousand bytes of it\r\n", 1034)

@@ -216,6 +216,28 @@ func (e *End) HearQuietly(text string) {
 	e.Unsaid += len(text)
 }
 
+// HearAllQuietly is HearQuietly for a peer that may have to wait for an
+// acknowledgement: it reports whether all has come without one. If not, what has come
+// is acknowledged, and so is the rest as it comes.
+func (e *End) HearAllQuietly(text string) bool {
+	e.Helper()
+	for len(e.stream) < len(text) && !e.reset {
+		if _, ok := e.next(time.Now().Add(time.Second)); !ok {
+			break
+		}
+	}
+	if len(e.stream) >= len(text) {
+		e.HearQuietly(text)
+		return true
+	}
+	for e.Ack(); text != ""; {
+		n := min(2000, len(text))
+		e.Hear(text[:n])
+		text = text[n:]
+	}
+	return false
+}
+
 func (e *End) receive(text string) {
 	e.Helper()
 	deadline := time.Now().Add(patience)
