@@ -240,6 +240,11 @@ func TestKeepAliveConnectionIsSwitched(t *testing.T) {
 		if len(web.seen) != 5 {
 			t.Errorf("the real host saw %d requests, want 5", len(web.seen))
 		}
+		// Super-packets went through whole: what is cut short has no checksum that fits.
+		g.stop()
+		if n := g.drops("malformed", "bad_checksum"); n > 0 {
+			t.Errorf("%d packets were dropped as malformed", n)
+		}
 	})
 }
 
