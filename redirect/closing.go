@@ -56,7 +56,8 @@ func (w *worker) cancel(now time.Time, e *entry) {
 	}
 	w.reportSwitch(now, e, "cancelled", m)
 	w.freeLeg(now, e, e.back)
-	e.back, e.sw, e.held = nil, nil, false
+	w.switched(e)
+	e.back, e.held = nil, false
 	if e.gate != nil {
 		e.gate.Release()
 	}

@@ -151,6 +151,7 @@ type Limits struct {
 	DecoyRecord    int
 	RecordTotal    int64
 	Held           int
+	Switching      int // switches under way at once; 0: no bound
 }
 
 // Timeouts end what stands still.

@@ -148,6 +148,7 @@ type attempt struct {
 	written     uint64
 	frozen      bool
 	clientBytes int
+	counted     bool // to Limits.Switching
 }
 
 // serving is the leg that serves the client now.

@@ -20,6 +20,9 @@ func (g *Gateway) Recorded() int64 { return g.record.Used() }
 // BackendFlows is how many flows are counted to a backend of the policy in force.
 func (g *Gateway) BackendFlows(b int) int64 { return g.policy.Load().backends[b].flows.Load() }
 
+// Switching is how many switches are under way.
+func (g *Gateway) Switching() int64 { return g.switching.Load() }
+
 // HalfOpen is how many handshakes are half open.
 func (g *Gateway) HalfOpen() int { return g.front.Len() }
 

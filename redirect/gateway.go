@@ -39,6 +39,7 @@ type Gateway struct {
 	reloading sync.Mutex               // guards onBackend
 	onBackend map[string]*atomic.Int64 // live flows of each backend, by its name
 	live      atomic.Int64
+	switching atomic.Int64  // switches under way
 	legs      atomic.Uint64 // numbers the decoy's legs
 	probes    atomic.Uint32 // IP IDs of what answers pings and datagrams
 

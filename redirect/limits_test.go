@@ -264,6 +264,48 @@ func TestKeptIsBounded(t *testing.T) {
 	}
 }
 
+// However many clients pull the trigger at once, a backend gets so many connections; one
+// more stays with the decoy, until a switch has ended, however it did.
+func TestSwitchesUnderWayAreBounded(t *testing.T) {
+	b := setup(t, func(c *redirect.Config) { c.Limits.Switching, c.Decoys[0].Timeout = 2, 3*time.Second })
+	b.hosts.New = func(redirect.Conn) (sim.HostConfig, sim.Service) { return decoyHost, &echoes{} }
+	for port := range uint16(5) {
+		b.dial(1 + port).say(sim.Trigger)
+	}
+	over := b.dial(6)
+	b.doors[0].take()
+	over.say(sim.Trigger + "\n")
+	b.wait(10 * time.Millisecond)
+	b.wantCount("switching_full", 4)
+	if syns := b.doors[1].take(); len(syns) != 2 {
+		t.Errorf("the backend got %d segments, want two SYNs", len(syns))
+	}
+	if s := b.last(0); string(s.Payload) != sim.Trigger+"\n" {
+		t.Errorf("%+v, want the decoy's answer", s)
+	}
+	for i, s := range b.ev.Switches {
+		if s.Result != "overflow" {
+			t.Errorf("switch %d ended %+v", i, s)
+		}
+	}
+	b.wait(4 * time.Second)
+	if n := b.g.Switching(); n != 0 {
+		t.Errorf("%d switches under way after their time", n)
+	}
+	b.doors[1].take()
+	s := b.dial(7)
+	s.say(sim.Trigger)
+	b.answers(nil)
+	b.wait(10 * time.Millisecond)
+	b.dial(8).say(sim.Trigger)
+	s.send(s.segment(wire.RST, ""))
+	b.wait(10 * time.Millisecond)
+	if n := b.g.Switching(); n != 1 {
+		t.Errorf("%d switches under way, want one", n)
+	}
+	b.wantCount("switching_full", 4)
+}
+
 func TestABackendsFlowsAreBounded(t *testing.T) {
 	b := setup(t, func(c *redirect.Config) { c.Backends[0].MaxFlows = 1 })
 	b.spliced(nil)

@@ -42,6 +42,7 @@ const (
 	writeFailed
 	ruleDrop
 	icmpRate
+	switchingFull
 	numReasons
 )
 
@@ -55,7 +56,7 @@ var reasonNames = [numReasons]string{
 	invalidServing: "invalid_serving", keptFull: "kept_full", trueWindow: "true_window",
 	decoyMiss: "decoy_miss", backendMiss: "backend_miss", backendSource: "backend_source",
 	outbound: "outbound", icmpDropped: "icmp", writeFailed: "write_failed",
-	ruleDrop: "rule_drop", icmpRate: "icmp_rate",
+	ruleDrop: "rule_drop", icmpRate: "icmp_rate", switchingFull: "switching_full",
 }
 
 // Counters are the gateway's own, each by its reason.

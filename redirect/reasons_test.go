@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"sleight/redirect"
 	"sleight/redirect/sim"
@@ -84,6 +85,15 @@ var reasons = []struct {
 	{"no_decoy", func(c *redirect.Config) { c.Decoys[0].Match.Ports = []rules.PortRange{{First: 80, Last: 80}} }, func(b *bench) {
 		c := b.caller(1)
 		c.send(c.syn())
+	}},
+	{"switching_full", func(c *redirect.Config) { c.Limits.Switching = 1 }, func(b *bench) {
+		b.dial(1).say(sim.Trigger)
+		two := b.dial(2)
+		b.doors[0].take()
+		b.doors[1].take() // the first one's SYN
+		two.say(sim.Trigger)
+		b.wait(10 * time.Millisecond)
+		b.doors[0].take() // the decoy acknowledges it
 	}},
 	{"half_open_full", func(c *redirect.Config) { c.Limits.HalfOpen = 1 }, func(b *bench) {
 		b.caller(1).syns()

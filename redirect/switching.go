@@ -46,6 +46,10 @@ func (w *worker) startSwitch(now time.Time, e *entry, b *backend, rule string) {
 		w.rollBack(now, e, "cancelled")
 		return
 	}
+	if !g.begins(e.sw) {
+		w.rollBack(now, e, "overflow")
+		return
+	}
 	l, result := w.backendLeg(e, b)
 	if l == nil {
 		w.rollBack(now, e, result)
@@ -60,6 +64,26 @@ func (w *worker) startSwitch(now time.Time, e *entry, b *backend, rule string) {
 	if frozen {
 		w.replay(now, e, written)
 	}
+}
+
+// begins counts a switch to those that are under way, if there is room for it: however
+// many clients pull the trigger at once, a backend gets no more half-open connections.
+func (g *Gateway) begins(sw *attempt) bool {
+	if n := g.switching.Add(1); g.cfg.Limits.Switching > 0 && n > int64(g.cfg.Limits.Switching) {
+		g.switching.Add(-1)
+		g.add(switchingFull)
+		return false
+	}
+	sw.counted = true
+	return true
+}
+
+// switched takes the flow's switch out of the books; it has been reported.
+func (w *worker) switched(e *entry) {
+	if e.sw.counted {
+		w.g.switching.Add(-1)
+	}
+	e.sw = nil
 }
 
 // frozen is told by the service's goroutine that the answer under way is whole.
@@ -242,7 +266,7 @@ func (w *worker) commit(now time.Time, e *entry) {
 	if e.gate != nil {
 		e.gate.Discard()
 	}
-	e.sw = nil
+	w.switched(e)
 	e.nextJudge = 0
 	w.g.record.Give(e.taken)
 	rec := e.rec
@@ -329,7 +353,8 @@ func (w *worker) rollBack(now time.Time, e *entry, result string) {
 		w.freeLeg(now, e, e.back)
 	}
 	w.reportSwitch(now, e, result, m)
-	e.back, e.sw = nil, nil
+	w.switched(e)
+	e.back = nil
 	e.phase, e.held, e.final = Answering, false, true
 	e.nextJudge = 0
 	e.judgeAll()

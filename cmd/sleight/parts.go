@@ -98,6 +98,7 @@ func (m *machinery) gatewayConfig(cfg *config.Config, set *rules.Set, now time.T
 			PrefixV4: cfg.Limits.PrefixV4, PrefixV6: cfg.Limits.PrefixV6, HalfOpen: cfg.Limits.HalfOpen,
 			Record: cfg.Limits.Record, DecoyRecord: cfg.Limits.DecoyRecord,
 			RecordTotal: int64(cfg.Limits.RecordTotal), Held: cfg.Limits.Held,
+			Switching: cfg.Limits.Switching,
 		},
 		Timeouts: redirect.Timeouts(cfg.Timeouts),
 	}

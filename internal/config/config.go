@@ -169,6 +169,7 @@ type Memory struct {
 type Limits struct {
 	Flows, FlowsPerClient, PrefixV4, PrefixV6, HalfOpen int
 	Record, DecoyRecord, RecordTotal, Held              int
+	Switching                                           int
 }
 
 // Timeouts end what stands still.
@@ -189,6 +190,7 @@ func defaults() *Config {
 		Limits: Limits{
 			Flows: 262144, FlowsPerClient: 1024, PrefixV4: 32, PrefixV6: 64, HalfOpen: 65536,
 			Record: 64 << 10, DecoyRecord: 1 << 20, RecordTotal: 256 << 20, Held: 256 << 10,
+			Switching: 4096, // a Linux host's listen queue: net.core.somaxconn
 		},
 		Timeouts: Timeouts{10 * time.Second, 2 * time.Minute, 2*time.Hour + 4*time.Minute, 4 * time.Minute, 30 * time.Second},
 		Memory:   Memory{Clients: 1 << 16, Payloads: 1 << 20, Keep: 30 * 24 * time.Hour},

@@ -208,6 +208,7 @@ func (d *decoder) limitKeys(l *Limits) keys {
 		"decoy_record": d.size(&l.DecoyRecord, 1, 1<<30),
 		"record_total": d.size(&l.RecordTotal, 1, much),
 		"held":         d.size(&l.Held, 1<<10, 1<<30),
+		"switching":    d.number(&l.Switching, 1, many),
 	}
 }
 
