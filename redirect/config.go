@@ -37,15 +37,20 @@ import (
 // VnetHeader is the length of the virtio_net_hdr before each packet at a door.
 const VnetHeader = 10
 
-// Door is one TUN device. A packet in b is a virtio_net_hdr of VnetHeader
-// bytes, then a whole IP packet.
+// Door is one TUN device, as far as it is written to. A packet in b is a
+// virtio_net_hdr of VnetHeader bytes, then a whole IP packet.
 type Door interface {
 	Queues() int
 	// Super reports whether Write takes super-packets and checksums that the
 	// kernel is to fill in.
 	Super() bool
-	Read(queue int, b []byte) (int, error)
 	Write(queue int, b []byte) (int, error)
+}
+
+// Reader reads queues of the doors for one goroutine. Read blocks for a packet, and
+// tells by which door it came; os.ErrClosed: a door is closed.
+type Reader interface {
+	Read(b []byte) (door, n int, err error)
 }
 
 // Conn tells the decoy of a flow before its SYN.

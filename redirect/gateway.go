@@ -75,9 +75,9 @@ func New(cfg Config, doors []Door, decoy Decoy, seen Observer, now func() time.T
 func (g *Gateway) Flows() int { return int(g.live.Load()) }
 
 // Run reads the doors until ctx ends or a door fails, and returns once every
-// goroutine of its own has. wake is called once, when the first of the two
+// goroutine of its own has. Reader q reads the doors' queues q. wake is called once, when the first of the two
 // happens: it has to close the doors and the decoy, which ends their readers.
-func (g *Gateway) Run(ctx context.Context, wake func()) error {
+func (g *Gateway) Run(ctx context.Context, readers []Reader, wake func()) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
@@ -85,10 +85,8 @@ func (g *Gateway) Run(ctx context.Context, wake func()) error {
 		wg.Add(1)
 		go g.watch(&wg, cancel, ctx, name, loop)
 	}
-	for i, d := range g.doors {
-		for q := range d.Queues() {
-			run(fmt.Sprintf("door %d queue %d", i, q), doorReader{g, i, q}.loop)
-		}
+	for q, r := range readers {
+		run(fmt.Sprintf("queue %d", q), queueReader{g, q, r}.loop)
 	}
 	run("decoy", g.drain)
 	run("timers", g.keepTime)
@@ -111,24 +109,24 @@ func (g *Gateway) watch(wg *sync.WaitGroup, cancel context.CancelCauseFunc, ctx 
 	cancel(fmt.Errorf("%s: %w", name, err))
 }
 
-// doorReader carries the packets of one queue of one door.
-type doorReader struct {
-	g           *Gateway
-	door, queue int
+// queueReader carries the packets of one queue of every door.
+type queueReader struct {
+	g     *Gateway
+	queue int
+	from  Reader
 }
 
-func (r doorReader) loop(ctx context.Context) error {
+func (r queueReader) loop(ctx context.Context) error {
 	w := newWorker(r.g, r.queue)
-	d := r.g.doors[r.door]
 	for {
-		n, err := d.Read(r.queue, w.buf[headroom-VnetHeader:])
+		door, n, err := r.from.Read(w.buf[headroom-VnetHeader:])
 		if err != nil {
 			if errors.Is(err, os.ErrClosed) {
 				return nil
 			}
 			return fmt.Errorf("read: %w", err)
 		}
-		w.fromDoor(r.g.now(), r.door, n)
+		w.fromDoor(r.g.now(), door, n)
 	}
 }
 

@@ -30,17 +30,17 @@ func TestRunEndsWhenItIsAskedToOrADoorFails(t *testing.T) {
 		t.Run(why, func(t *testing.T) {
 			a, b := tuntest.NewDoor("a", 2, 4), tuntest.NewDoor("b", 2, 4)
 			q := quiet{closed: make(chan struct{})}
-			doors := []redirect.Door{a, b}
+			readers := []redirect.Reader{tuntest.Reader{Door: a}, tuntest.Reader{Door: b, Index: 1}}
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			if want != nil {
-				doors[1] = broken{b}
+				readers[1] = broken{}
 			} else {
 				cancel()
 			}
-			g := redirect.New(redirect.Config{}, doors, q, &sim.Events{}, time.Now)
+			g := redirect.New(redirect.Config{}, []redirect.Door{a, b}, q, &sim.Events{}, time.Now)
 			woken := 0
-			err := g.Run(ctx, func() { woken++; _, _ = a.Close(), b.Close(); close(q.closed) })
+			err := g.Run(ctx, readers, func() { woken++; _, _ = a.Close(), b.Close(); close(q.closed) })
 			if !errors.Is(err, want) || woken != 1 {
 				t.Errorf("%v, woken %d times; want %v", err, woken, want)
 			}
@@ -51,6 +51,6 @@ func TestRunEndsWhenItIsAskedToOrADoorFails(t *testing.T) {
 var errBroken = errors.New("the device is gone")
 
 // broken is a door that cannot be read.
-type broken struct{ *tuntest.Door }
+type broken struct{}
 
-func (broken) Read(int, []byte) (int, error) { return 0, errBroken }
+func (broken) Read([]byte) (int, int, error) { return 0, 0, errBroken }

@@ -15,10 +15,6 @@ var ErrGone = errors.New("the device is gone: somebody deleted it")
 // VnetHeader bytes, then the IP packet. It returns the length of both, and
 // os.ErrClosed after Close. A buffer of MaxPacket bytes holds any packet; what
 // does not fit is cut off.
-//
-// A goroutine that does nothing but read a queue is quickest when it is locked
-// to its thread: Read blocks in the system call and never parks in the
-// netpoller.
 func (d *Door) Read(q int, b []byte) (int, error) {
 	if len(b) <= VnetHeader {
 		return 0, io.ErrShortBuffer
@@ -27,20 +23,28 @@ func (d *Door) Read(q int, b []byte) (int, error) {
 	u.mu.RLock()
 	defer u.mu.RUnlock()
 	for {
+		n, err := d.tryRead(u, b)
+		if err != unix.EAGAIN {
+			return n, err
+		}
+		d.wait(u.fd)
+	}
+}
+
+// tryRead does not block: unix.EAGAIN is that there is no packet. It is called with
+// the queue's lock held.
+func (d *Door) tryRead(u *queue, b []byte) (int, error) {
+	for {
 		if u.closed.Load() {
 			return 0, errClosed
 		}
 		n, err := d.readOne(u.fd, b)
 		switch err {
-		case nil:
-			return n, nil
-		case unix.EAGAIN:
-			d.wait(u.fd)
 		case unix.EINTR:
 		case unix.EBADFD:
 			return 0, ErrGone
 		default:
-			return 0, err
+			return n, err
 		}
 	}
 }

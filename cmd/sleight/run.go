@@ -136,7 +136,7 @@ func serve(ctx context.Context, cfg *config.Config, set *rules.Set, doors []*tun
 	heeded := make(chan struct{})
 	go r.onHangups(ctx, hangups, heeded)
 	log.Info("started", zap.Strings("doors", names), zap.String("version", version()))
-	err = g.Run(ctx, func() { closeAll(doors); decoy.Close() })
+	err = g.Run(ctx, readers(doors, cfg.TUN.BusyPoll), func() { closeAll(doors); decoy.Close() })
 	cancel()
 	<-heeded
 	g.Shutdown(time.Now())
@@ -212,6 +212,19 @@ func openDoors(cfg *config.Config) (doors []*tun.Door, err error) {
 		doors = append(doors, d)
 	}
 	return doors, nil
+}
+
+// readers makes one reader for each queue that a door has.
+func readers(doors []*tun.Door, busy time.Duration) []redirect.Reader {
+	queues := 0
+	for _, d := range doors {
+		queues = max(queues, d.Queues())
+	}
+	out := make([]redirect.Reader, queues)
+	for q := range out {
+		out[q] = tun.NewReader(q, busy, doors...)
+	}
+	return out
 }
 
 func closeAll(doors []*tun.Door) {

@@ -43,6 +43,8 @@ type TUN struct {
 	MTU     int // bytes
 	Queues  int // 0: one for each CPU
 	Offload bool
+
+	BusyPoll time.Duration // before a reader blocks; 0: it blocks at once
 }
 
 // Routing says who sets up routes: manage, check or off.
@@ -184,7 +186,7 @@ type Log struct{ Level, Format string }
 // Default values of everything that has one.
 func defaults() *Config {
 	return &Config{
-		TUN:     TUN{Name: "sleight", MTU: 1500, Offload: true},
+		TUN:     TUN{Name: "sleight", MTU: 1500, Offload: true, BusyPoll: 50 * time.Microsecond},
 		Routing: Routing{Setup: "manage", Table: 5391, Priority: 5390},
 		Default: Default{"drop", "drop", "drop"},
 		Limits: Limits{

@@ -107,6 +107,8 @@ func (d *decoder) tunKeys(t *TUN) keys {
 		"mtu":     d.number(&t.MTU, 1280, 65535),
 		"queues":  d.number(&t.Queues, 0, 256),
 		"offload": d.boolean(&t.Offload),
+
+		"busy_poll": d.duration(&t.BusyPoll, 0, time.Millisecond),
 	}
 }
 

@@ -57,9 +57,8 @@ type simDoor struct {
 	super bool
 }
 
-func (d simDoor) Queues() int                   { return 1 }
-func (d simDoor) Super() bool                   { return d.super }
-func (d simDoor) Read(int, []byte) (int, error) { select {} }
+func (d simDoor) Queues() int { return 1 }
+func (d simDoor) Super() bool { return d.super }
 func (d simDoor) Write(_ int, b []byte) (int, error) {
 	pkts, err := segment(b)
 	if err != nil {

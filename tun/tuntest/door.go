@@ -90,6 +90,20 @@ func (d *Door) Read(q int, b []byte) (int, error) {
 	}
 }
 
+// Reader reads one queue of a door for one goroutine, as tun.Reader does for several
+// doors.
+type Reader struct {
+	Door  *Door
+	Index int // as Read tells it
+	Queue int
+}
+
+// Read blocks for one injected packet.
+func (r Reader) Read(b []byte) (door, n int, err error) {
+	n, err = r.Door.Read(r.Queue, b)
+	return r.Index, n, err
+}
+
 // Write keeps a copy of the gateway's packet for Take.
 func (d *Door) Write(q int, b []byte) (int, error) {
 	select {

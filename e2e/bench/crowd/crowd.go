@@ -40,6 +40,7 @@ const depth = 1 << 14
 type Crowd struct {
 	says   func(client int) string // its first words
 	heard  []atomic.Uint32         // the server's sequence number at each client
+	stands []atomic.Bool           // the client's words were acknowledged
 	doors  [2]*tuntest.Door
 	decoy  *stack.Decoy
 	g      *redirect.Gateway
@@ -61,13 +62,13 @@ func New(flows int, switched bool) (*Crowd, error) {
 }
 
 func start(flows int, says func(int) string) (*Crowd, error) {
-	c := &Crowd{says: says, heard: make([]atomic.Uint32, flows), room: make(chan struct{}, 512)}
+	c := &Crowd{says: says, heard: make([]atomic.Uint32, flows), stands: make([]atomic.Bool, flows), room: make(chan struct{}, 512)}
 	c.seen.c = c
 	for i := range c.doors {
 		c.doors[i] = tuntest.NewDoor(fmt.Sprintf("door%d", i), 1, depth)
 	}
 	var err error
-	if c.decoy, err = stack.New(stack.Config{}); err != nil {
+	if c.decoy, err = stack.New(stack.Config{GrowAfter: 64 << 10}); err != nil {
 		return nil, err
 	}
 	service, err := stack.Compile(stack.Service{Kind: stack.Silent})
@@ -113,7 +114,11 @@ func config(flows int, set *rules.Set) redirect.Config {
 
 func (c *Crowd) run(ctx context.Context) {
 	defer c.wg.Done()
-	c.note(c.g.Run(ctx, c.wake))
+	var readers []redirect.Reader
+	for i, d := range c.doors {
+		readers = append(readers, tuntest.Reader{Door: d, Index: i})
+	}
+	c.note(c.g.Run(ctx, readers, c.wake))
 }
 
 // wake ends all readers.
