@@ -57,8 +57,8 @@ func (d *Decoy) request(f *tcp.Forwarder, id stack.TransportEndpointID, pkt *sta
 	f.HandlePacket(id, pkt)
 }
 
-// accept makes the flow's endpoint and plays its service, to the end. It is the
-// goroutine of one flow, and ends with the service.
+// accept makes the flow's endpoint and plays its service until that has nothing more
+// to say. It is the goroutine of one flow.
 func (d *Decoy) accept(r *tcp.ForwarderRequest) {
 	g := d.start(r.ID())
 	if g == nil {
@@ -88,15 +88,24 @@ func (d *Decoy) start(id stack.TransportEndpointID) *Gate {
 	if g.queue != nil || g.phase == forgotten {
 		return nil // an endpoint's number is taken once
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.closed {
+	if !d.begin() {
 		return nil
 	}
 	g.queue = new(waiter.Queue)
+	return g
+}
+
+// begin counts a goroutine of a flow, which ends with finish; false: the decoy ends.
+// It may be called under a gate's and an endpoint's lock.
+func (d *Decoy) begin() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return false
+	}
 	d.running.Add(1)
 	d.routines.Add(1)
-	return g
+	return true
 }
 
 func (d *Decoy) finish() {
@@ -119,12 +128,21 @@ func (g *Gate) serve(ep tcpip.Endpoint) {
 		return
 	}
 	ep.SocketOptions().SetDelayOption(false)
+	if s := g.conn.Service; s.play != nil {
+		g.play(ep, s)
+	}
+	g.listen(Peer{gate: g, ep: ep})
+}
+
+// play lets the service talk. One that listens to the end does so without a goroutine.
+func (g *Gate) play(ep tcpip.Endpoint, s *Compiled) {
 	c := newConnEvents(g.queue)
 	defer c.unregister()
 	p := &Peer{gate: g, ep: ep, events: c}
-	g.conn.Service.play(p)
-	p.Close()
-	p.linger()
+	s.play(p)
+	if !s.listens {
+		p.Close()
+	}
 }
 
 // attach hands the endpoint to the gate; false: there is nothing to serve.

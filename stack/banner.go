@@ -13,7 +13,4 @@ func (s *banner) play(p *Peer) {
 		p.Close()
 	}
 	p.End()
-	if err == nil {
-		p.linger()
-	}
 }

@@ -55,20 +55,8 @@ func (p *Peer) Dialled() netip.AddrPort { return p.gate.conn.Dialled }
 func (p *Peer) Read(b []byte) (int, error) {
 	for len(b) > 0 {
 		w := tcpip.SliceWriter(b)
-		res, err := p.ep.Read(&w, tcpip.ReadOptions{})
-		switch err.(type) {
-		case nil:
-			p.gate.mu.Lock()
-			p.gate.read += uint64(res.Count)
-			total := p.gate.read
-			p.gate.mu.Unlock()
-			p.grow(res.Count, total)
-			return res.Count, nil
-		case *tcpip.ErrWouldBlock:
-		case *tcpip.ErrClosedForReceive:
-			return 0, io.EOF
-		default:
-			return 0, errOver
+		if n, err := p.take(&w); err != errNothing {
+			return n, err
 		}
 		select {
 		case <-p.events.readable:
@@ -77,6 +65,29 @@ func (p *Peer) Read(b []byte) (int, error) {
 		}
 	}
 	return 0, nil
+}
+
+// errNothing: the client has said nothing that was not read.
+var errNothing = errors.New("nothing to read")
+
+// take reads what there is, or returns errNothing.
+func (p *Peer) take(w io.Writer) (int, error) {
+	res, err := p.ep.Read(w, tcpip.ReadOptions{})
+	switch err.(type) {
+	case nil:
+	case *tcpip.ErrWouldBlock:
+		return 0, errNothing
+	case *tcpip.ErrClosedForReceive:
+		return 0, io.EOF
+	default:
+		return 0, errOver
+	}
+	p.gate.mu.Lock()
+	p.gate.read += uint64(res.Count)
+	total := p.gate.read
+	p.gate.mu.Unlock()
+	p.grow(res.Count, total)
+	return res.Count, nil
 }
 
 // Readable reports whether Read would return at once.
@@ -225,10 +236,9 @@ func (p *Peer) Abort() {
 	}
 }
 
-// linger throws away what the client still says after the service's end: a
-// close with unread data would draw a RST.
-func (p *Peer) linger() {
-	var b [4096]byte
+// skip throws away what the client still says, to the end.
+func (p *Peer) skip() {
+	var b [512]byte
 	for {
 		if _, err := p.Read(b[:]); err != nil {
 			return

@@ -6,12 +6,13 @@
 // the flow's gate:
 //
 //	Inject ─► netstack ─► endpoint ─► Gate.read  ─┐
-//	                                              service (one goroutine)
+//	                                              service (one goroutine while it talks)
 //	Next ◄─ ring ◄─ netstack ◄─ endpoint ◄─ Gate ─┘
 //
 // decoy.go is the netstack, link.go and ring.go its egress; accept.go takes the
 // SYNs; gate.go keeps the books and can
-// be frozen, conn.go is what a service sees; one file for each service.
+// be frozen, conn.go is what a service sees; listen.go is what is left of one that has
+// nothing more to say; one file for each service.
 package stack
 
 import (

@@ -76,7 +76,7 @@ func (f *forward) upstream(p *Peer, c *net.TCPConn, said chan<- struct{}) {
 			break
 		}
 		if _, err := c.Write(buf[:n]); err != nil {
-			p.linger() // the target no longer listens, but may still speak
+			p.skip() // the target no longer listens, but may still speak
 			return
 		}
 	}

@@ -79,7 +79,6 @@ func (h *httpServer) play(p *Peer) {
 			head = nil // HTTP/0.9 has no headers
 		}
 		if h.answer(p, head, body, resp.close) != nil || resp.close {
-			p.linger()
 			return
 		}
 	}

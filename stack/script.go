@@ -78,7 +78,6 @@ func (s *script) play(p *Peer) {
 		p.Close()
 	}
 	if s.close {
-		p.linger()
 		return
 	}
 	s.rest(p, in)

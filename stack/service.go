@@ -80,12 +80,13 @@ type Service struct {
 
 // Compiled is a service that is ready to be played, by many flows at once.
 type Compiled struct {
-	Kind   Kind
-	play   func(*Peer)
-	untold bool // it cannot tell where its answers end
+	Kind    Kind
+	play    func(*Peer) // nil: it has nothing to say
+	listens bool        // after play, until the client ends its stream
+	untold  bool        // it cannot tell where its answers end
 }
 
-var silentService = &Compiled{Kind: Silent, play: (*Peer).linger}
+var silentService = &Compiled{Kind: Silent, listens: true}
 
 // Compile checks a service and prepares it. The error joins every mistake.
 func Compile(s Service) (*Compiled, error) {
@@ -95,7 +96,7 @@ func Compile(s Service) (*Compiled, error) {
 	case Silent:
 		return silentService, nil
 	case Banner:
-		c.play = (&banner{s.Banner, s.Close}).play
+		c.play, c.listens = (&banner{s.Banner, s.Close}).play, true
 	case Script:
 		c.play, err = compileScript(s)
 	case HTTP:
