@@ -25,6 +25,7 @@ func remembers(t *testing.T) (*bench, *memory.Memory) {
 		}
 		set.SetMemory(m)
 		c.Rules = set
+		c.Timeouts.Answering, c.Timeouts.Closing = time.Second, time.Second
 	})
 	return b, m
 }
@@ -33,7 +34,7 @@ func remembers(t *testing.T) (*bench, *memory.Memory) {
 func TestEveryFlowIsRememberedOnce(t *testing.T) {
 	for name, end := range map[string]func(*bench, *peer){
 		"by a reset":           func(_ *bench, p *peer) { p.send(p.segment(wire.RST, "")) },
-		"in silence":           func(b *bench, _ *peer) { b.wait(10 * time.Minute) },
+		"in silence":           func(b *bench, _ *peer) { b.wait(2 * time.Second) },
 		"by the gateway's end": func(b *bench, _ *peer) { b.g.Shutdown(b.w.Now) },
 		"by a verdict":         func(_ *bench, p *peer) { p.say(sim.Trigger) },
 	} {
@@ -58,7 +59,7 @@ func TestEveryFlowIsRememberedOnce(t *testing.T) {
 				if n := m.Packets(b.w.Now, clientAddr.Addr(), time.Hour); n != want {
 					t.Errorf("%d packets are remembered, want %d", n, want)
 				}
-				b.wait(15 * time.Minute)
+				b.wait(2 * time.Second)
 			}
 			again := b.dial(2)
 			again.say("onetwo")
