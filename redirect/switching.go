@@ -177,7 +177,7 @@ func (w *worker) replay(now time.Time, e *entry, written uint64) {
 	l.open = replay.New(replay.Config{
 		Src: l.ToServer.Src(), Dst: l.ToServer.Dst(), ISS: e.cli.IRS,
 		Offer: e.offer(w.mss(e, l)), MaxMSS: w.linkMSS(e, l), TSVal: e.cli.TSRecent, TTL: 64, FlowLabel: l.ToServer.FlowLabel,
-		Turns: turns, Open: open, FIN: e.rec.FIN() && e.judged == e.rec.Next(),
+		Turns: turns, Open: open, FIN: e.rec.FIN() && e.judged == e.rec.Next(), Rides: e.judged.LessThan(e.rec.Next()),
 		Mode: dc.Compare, Except: dc.Except, Framer: dc.Framer, Quiet: dc.Quiet,
 		Room: tcb.Diff(e.cli.SndEdge, cut), Guess: guess,
 	}, func(seg *wire.Segment) { e.w.toServing(l, seg) })
@@ -261,6 +261,10 @@ func (w *worker) commit(now time.Time, e *entry) {
 	l.own.Init(l.srv.SndNxt)
 	w.giveHeld(e, l)
 	e.phase, e.held = Spliced, false
+	rec := e.rec
+	w.pump(now, e, l, false)
+	w.passAhead(e, l, rec)
+	// The books can wait, the backend's answer cannot.
 	w.reportSwitch(now, e, "ok", m)
 	w.g.policy.Load().Rules.Switched(now, e.client().Addr())
 	if e.gate != nil {
@@ -269,10 +273,7 @@ func (w *worker) commit(now time.Time, e *entry) {
 	w.switched(e)
 	e.nextJudge = 0
 	w.g.record.Give(e.taken)
-	rec := e.rec
 	e.taken, e.rec = 0, nil
-	w.pump(now, e, l, false)
-	w.passAhead(e, l, rec)
 	w.passTail(now, e, m)
 	if e.gone {
 		return

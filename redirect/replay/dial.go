@@ -77,7 +77,8 @@ func (m *Machine) opened(now time.Time, seg *wire.Segment) {
 	m.state = Turns
 	// Nothing of this turn needs to be said where the server speaks first.
 	m.begin(now)
-	if !m.sentSince(l.SndUna) {
+	rides := m.cfg.Rides && m.state == Done && l.SndUna.LessThan(l.SndEdge)
+	if !rides && !m.sentSince(l.SndUna) {
 		m.ack()
 	}
 }

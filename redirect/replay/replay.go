@@ -90,6 +90,7 @@ type Config struct {
 	Turns     []Turn // closed turns, in order
 	Open      []byte // what the client said after the last answer
 	FIN       bool   // the record ends with the client's FIN
+	Rides     bool   // the caller has more to send at once, on which the handshake's ACK can ride
 	Mode      Mode
 	Except    []*regexp.Regexp
 	Framer    Framer
