@@ -29,11 +29,11 @@ func checkName(name string, taken []string) error {
 	_, isBuiltin := builtin.Index[name]
 	switch {
 	case !identifiers.MatchString(name):
-		return fmt.Errorf("%q cannot be the name of a condition: write letters, digits and _", name)
+		return fmt.Errorf("%q cannot be the name of a condition; write letters, digits and _", name)
 	case isBuiltin || slices.Contains(words, name) || slices.Contains(names, name) || slices.Contains(later, name) || proto.Named(name):
-		return fmt.Errorf("%s has a meaning already: choose another name", name)
+		return fmt.Errorf("%s has a meaning already; choose another name", name)
 	case slices.Contains(taken, name):
-		return fmt.Errorf("another condition is called %s: choose another name", name)
+		return fmt.Errorf("another condition is called %s; choose another name", name)
 	}
 	return nil
 }

@@ -29,8 +29,6 @@ const protoFact = proto.NoField
 // errUnknown is what a fact is worth that is not known; the guards ask before.
 var errUnknown = errors.New("not known yet")
 
-var errWindow = errors.New(`it reaches from "1ms" to "8784h"`)
-
 // synFacts are those of the client's SYN, always known.
 var synFacts = map[string]string{
 	"ttl": "·syn_ttl", "window": "·syn_window", "options": "·syn_options", "ipid": "·syn_ipid", "seq": "·syn_seq",

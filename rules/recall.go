@@ -162,9 +162,9 @@ func windowOf(s string) (time.Duration, error) {
 	d, err := time.ParseDuration(s)
 	switch {
 	case err != nil:
-		return 0, err
+		return 0, fmt.Errorf(`%q is no time; write one such as "24h"`, s)
 	case d <= 0 || d > maxWindow:
-		return 0, errWindow
+		return 0, fmt.Errorf(`%q cannot be asked about; write "1ms" to "8784h"`, s)
 	}
 	return d, nil
 }
