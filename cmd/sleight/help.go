@@ -44,6 +44,7 @@ Files:
   /etc/sleight/sleight.yaml   the configuration, unless -c names another
   /run/sleight/undo.json      what was changed on this machine (state.dir)
   /run/sleight/memory         what rules remember (memory.file)
+  /run/sleight/control.sock   for sleight reload, status, flows, show, kill
   standard output             events as JSON lines (events.file)
   standard error              the log (log.level, log.format)
 
@@ -153,3 +154,70 @@ Examples:
 
 Exit codes: 0 done, 1 the configuration has a mistake, there is no such rule
 or the capture cannot be read, 2 wrong usage.`
+
+const reloadHelp = `Makes a running gateway read its configuration, and all that it names, anew,
+as SIGHUP does, and prints what has changed or each mistake. Connections that
+have begun keep the rules under which they began. If there is a mistake, or a
+change that needs a restart, nothing changes.
+
+Examples:
+  sudo sleight reload
+  sudo sleight reload -c sleight.yaml
+
+Files:
+  /etc/sleight/sleight.yaml   read for control.socket and state.dir, unless
+                              -c names another; it may have mistakes
+  /run/sleight/control.sock   where the gateway listens (control.socket)
+
+Exit codes: 0 reloaded, 1 not reloaded, or no gateway listens, 2 wrong usage.`
+
+const statusHelp = `Prints how a running gateway stands: since when it runs, with what, how many
+flows it has, and what has become of reloads.
+
+Examples:
+  sudo sleight status
+  sudo sleight status --json | jq .reloads
+
+Files:
+  /run/sleight/control.sock   where the gateway listens (control.socket)
+
+Exit codes: 0 done, 1 no gateway listens, 2 wrong usage.`
+
+const flowsHelp = `Lists the live flows of a running gateway: the number that events call
+flow_id, the phase, the client, the address that it dialled, the decoy, the
+backend once there is one, ages, and bytes. The gateway is not held up: it
+looks at one flow at a time, so the list is not of one moment.
+
+Examples:
+  sudo sleight flows
+  sudo sleight flows --json | jq 'select(.phase == "spliced")'
+
+Files:
+  /run/sleight/control.sock   where the gateway listens (control.socket)
+
+Exit codes: 0 done, 1 no gateway listens, 2 wrong usage.`
+
+const showHelp = `Tells all of one live flow, as a JSON object. ID is the flow_id of events and
+of sleight flows.
+
+Example:
+  sudo sleight show 4503599627370496
+
+Files:
+  /run/sleight/control.sock   where the gateway listens (control.socket)
+
+Exit codes: 0 done, 1 no such flow lives, or no gateway listens,
+2 wrong usage.`
+
+const killHelp = `Ends a live flow: the client and the backend are sent a reset each. A switch
+that is under way is cancelled. The event flow_end has the reason killed. ID
+is the flow_id of events and of sleight flows.
+
+Example:
+  sudo sleight kill 4503599627370496
+
+Files:
+  /run/sleight/control.sock   where the gateway listens (control.socket)
+
+Exit codes: 0 done, 1 no such flow lives, or no gateway listens,
+2 wrong usage.`

@@ -45,7 +45,7 @@ func newApp() *cli.App {
 		HideVersion:     true,
 		Commands: []*cli.Command{
 			runCommand(), checkCommand(), labCommand(), doctorCommand(loadPlan), downCommand(loadPlan), rulesCommand(),
-			versionCommand(),
+			reloadCommand(), statusCommand(), flowsCommand(), showCommand(), killCommand(), versionCommand(),
 		},
 		OnUsageError:   usageError,
 		Action:         unknownCommand,

@@ -33,7 +33,7 @@ func (m tight) Run() int {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:  "testdata/script",
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status, "refused": refused, "capture": capture},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status, "refused": refused, "capture": capture, "gateway": gateway, "flow": flow},
 	})
 }
 

@@ -102,13 +102,6 @@ func cut(s string, n int) string {
 	return strings.ToValidUTF8(s[:n], "") + " …"
 }
 
-// soFar is what has become of the reloads.
-func (r *reloader) soFar() reloads {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.reloads
-}
-
 // onHangups reloads at each SIGHUP until ctx ends, and closes done.
 func (r *reloader) onHangups(ctx context.Context, hangups <-chan os.Signal, done chan<- struct{}) {
 	defer close(done)

@@ -125,6 +125,11 @@ func serve(ctx context.Context, cfg *config.Config, set *rules.Set, doors []*tun
 		defer s.Close()
 	}
 	r := &reloader{machinery: m, g: g, machine: machine, out: out, log: log, cfg: cfg}
+	operators, err := serveControl(cfg, handlers(r), log)
+	if err != nil {
+		return err
+	}
+	defer operators.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go summarise(ctx, g, decoy.Decoy, m.mem, out)
@@ -139,6 +144,7 @@ func serve(ctx context.Context, cfg *config.Config, set *rules.Set, doors []*tun
 	err = g.Run(ctx, readers(doors, cfg.TUN.BusyPoll), func() { closeAll(doors); decoy.Close() })
 	cancel()
 	<-heeded
+	operators.Close() // nobody reloads or kills from here on
 	g.Shutdown(time.Now())
 	written() // what the last flows have said is in the memory now
 	<-kept

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 
@@ -107,7 +108,8 @@ func TestUnchangeable(t *testing.T) {
 		{"version: 1", "version: 1\nsensor: x", "f.yaml:2:9: sensor"},
 		{"version: 1", "version: 1\nevents: {file: /x}", "f.yaml:2:16: events.file"},
 		{"version: 1", "version: 1\nlog: {level: warn}", "f.yaml:2:6: log"},
-		{"version: 1", "version: 1\nstate: {dir: /x}", "f.yaml:2:14: state.dir"},
+		{"version: 1", "version: 1\nstate: {dir: /x}\ncontrol: {socket: /run/sleight/control.sock}", "f.yaml:2:14: state.dir"},
+		{"version: 1", "version: 1\ncontrol: {socket: /x}", "f.yaml:2:19: control.socket"},
 		{"version: 1", "version: 1\ndebug: {pprof: true}", "f.yaml:2:16: debug.pprof"},
 		{"version: 1", "version: 1\nrouting: {table: 999}", "f.yaml:2:18: routing.table"},
 	} {
@@ -116,4 +118,53 @@ func TestUnchangeable(t *testing.T) {
 			t.Errorf("%s: %v", c[1], err)
 		}
 	}
+}
+
+// A reload must never pass over what has changed: every field is one that it can take
+// over, or refuses.
+func TestNoFieldIsPassedOver(t *testing.T) {
+	fields(reflect.TypeFor[Config](), nil, func(name string, index []int) {
+		if name == "File" { // where it is read from
+			return
+		}
+		old, now := parsed(t, running), parsed(t, running)
+		v := reflect.ValueOf(now).Elem().FieldByIndex(index)
+		v.Set(other(v))
+		if now.Unchangeable(old) == nil && len(now.Changes(old)) == 0 {
+			t.Errorf("a change of %s is passed over", name)
+		}
+	})
+}
+
+// fields calls f with each exported field, and with those of structs within.
+func fields(t reflect.Type, at []int, f func(name string, index []int)) {
+	for i := range t.NumField() {
+		field, index := t.Field(i), append(at[:len(at):len(at)], i)
+		switch {
+		case !field.IsExported() || field.Type == place:
+		case field.Type.Kind() == reflect.Struct && field.Type.PkgPath() == place.PkgPath():
+			fields(field.Type, index, f)
+		default:
+			f(field.Name, index)
+		}
+	}
+}
+
+// other is a value that differs.
+func other(v reflect.Value) reflect.Value {
+	n := reflect.New(v.Type()).Elem()
+	switch v.Kind() {
+	case reflect.Bool:
+		n.SetBool(!v.Bool())
+	case reflect.Int, reflect.Int64:
+		n.SetInt(v.Int() + 1)
+	case reflect.String:
+		n.SetString(v.String() + "/x")
+	case reflect.Slice:
+		n.Set(reflect.Append(v, reflect.Zero(v.Type().Elem())))
+	case reflect.Map:
+		n.Set(reflect.MakeMap(v.Type()))
+		n.SetMapIndex(reflect.Zero(v.Type().Key()), reflect.Zero(v.Type().Elem()))
+	}
+	return n
 }

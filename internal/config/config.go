@@ -30,6 +30,7 @@ type Config struct {
 	Timeouts Timeouts
 	Events   string // file; "-": standard output
 	Log      Log
+	Control  string // socket; empty: in StateDir
 	StateDir string
 	Debug    Debug
 

@@ -38,7 +38,7 @@ func (d *decoder) keys(c *Config, p *parts) keys {
 		"outbound":   d.outbound(),
 		"events":     d.events(&c.Events),
 		"log":        d.mapping(func() keys { return d.logKeys(&c.Log) }),
-		"control":    d.mapping(func() keys { return keys{"socket": d.unset()} }),
+		"control":    d.mapping(func() keys { return keys{"socket": d.path(&c.Control)} }),
 		"metrics":    d.mapping(func() keys { return keys{"listen": d.unset()} }),
 		"state":      d.mapping(func() keys { return keys{"dir": d.stateDir(&c.StateDir)} }),
 		"user":       d.unset(),
@@ -132,6 +132,18 @@ func (d *decoder) deviceName(dst *string) key {
 // stateDir reads a directory that every working directory finds.
 func (d *decoder) stateDir(dst *string) key {
 	return d.absolute(dst, "begin it with /: `sleight down` has to find it too")
+}
+
+// path reads an absolute path, or nothing.
+func (d *decoder) path(dst *string) key {
+	k := d.absolute(dst, "begin it with /")
+	read := k.read
+	k.read = func(what string, n *yaml.Node) {
+		if n.Kind != yaml.ScalarNode || n.Value != "" {
+			read(what, n)
+		}
+	}
+	return k
 }
 
 // absolute reads a path that begins with /.

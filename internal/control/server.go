@@ -63,8 +63,12 @@ func Serve(l net.Listener, h Handlers) *Server {
 	return s
 }
 
-// Close takes the socket away, ends all connections, and waits for what was begun.
+// Close takes the socket away, ends all connections, and waits for what was begun. It
+// may be called twice, and of a nil Server.
 func (s *Server) Close() {
+	if s == nil {
+		return
+	}
 	s.cancel()
 	_ = s.l.Close()
 	s.mu.Lock()
