@@ -1,7 +1,9 @@
 package e2e
 
 import (
+	"fmt"
 	"net/netip"
+	"strings"
 	"testing"
 
 	"sleight/e2e/bed"
@@ -76,5 +78,49 @@ func TestAKnownClientIsSwitched(t *testing.T) {
 	e := r.g.wait("decision", func(e *evidence.Event) bool { return e.Decision.Rule == "known" })
 	if e.Decision.Offset != 0 {
 		t.Errorf("it was switched after %d bytes", e.Decision.Offset)
+	}
+}
+
+// ran is what a client's run has come to.
+type ran struct {
+	out string
+	err error
+}
+
+func runs(t *testing.T, ns *bed.Namespace, done chan<- ran, name string, args ...string) {
+	out, err := servers.TryRun(t, ns, name, args...)
+	done <- ran{out, err}
+}
+
+// An IDS's word, by the control socket: the live connection of a client who waits for an
+// answer is switched, and the next one at once; without the tag, none.
+func TestATaggedClientIsSwitched(t *testing.T) {
+	c := cell{t, newBed(t, bed.Config{}), "client", netip.MustParseAddr("203.0.113.7"), false}
+	sshd := servers.StartSSHD(t, c.b.Backends[0], 22)
+	said := strings.TrimSpace(banner(t, c.b.Gateway, "10.0.2.2:22"))
+	g := start(t, c.b, c.config(fmt.Sprintf(`{name: ssh, service: {type: banner, banner: "%s\r\n"}}`, said),
+		`{name: ids, when: 'tagged(src, "ids") and bytes > 0', action: switch, backend: real}`))
+	done := make(chan ran, 1)
+	go runs(t, c.b.Attacker, done, "ssh", sshd.SSHArgs(c.at(22), "echo", "let in")...)
+	g.wait("flow_start", func(*evidence.Event) bool { return true })
+	for _, client := range []string{"198.51.100.9", bed.Attacker4.String()} {
+		if out, code := sleight(t, c.b.Gateway, "tag", "-c", g.file("sleight.yaml"), client, "ids", "--for", "1h"); code != 0 {
+			t.Fatalf("tag: exit %d\n%s", code, out)
+		}
+	}
+	if r := <-done; r.err != nil || r.out != "let in\n" {
+		t.Errorf("ssh printed %q, %v", r.out, r.err)
+	}
+	g.wantSwitches(1, "ok")
+	out, _ := sleight(t, c.b.Gateway, "memory", "list", "-c", g.file("sleight.yaml"))
+	if !strings.Contains(out, bed.Attacker4.String()+"/32") || !strings.Contains(out, "ids until ") || !strings.Contains(out, "2 of 2 clients") {
+		t.Errorf("memory list:\n%s", out)
+	}
+	if out := servers.Run(t, c.b.Attacker, "ssh", sshd.SSHArgs(c.at(22), "echo", "again")...); out != "again\n" {
+		t.Errorf("ssh printed %q", out)
+	}
+	g.wantSwitches(2, "ok")
+	if out, code := sleight(t, c.b.Gateway, "memory", "clear", "-c", g.file("sleight.yaml"), "--all"); code != 0 || !strings.Contains(out, "2 clients are forgotten") {
+		t.Errorf("memory clear: exit %d\n%s", code, out)
 	}
 }

@@ -221,3 +221,36 @@ Files:
 
 Exit codes: 0 done, 1 no such flow lives, or no gateway listens,
 2 wrong usage.`
+
+const tagHelp = `Gives a client a tag, a word for which rules ask: tagged(src, "ids"). A live
+connection of the client is judged anew within 100 ms, so that an IDS, or
+whoever reads a honeypot's log, can have it switched. The tag outlives a
+restart, and ends by itself. A client is limits.client_prefix of the address.
+
+Examples:
+  sudo sleight tag 198.51.100.7 ids --for 24h
+  sudo sleight tag 198.51.100.7 ids --for 0s     # take it away
+  jq --unbuffered -r 'select(.event_type == "alert").src_ip' eve.json |
+    while read -r a; do sudo sleight tag "$a" ids; done
+
+Files:
+  /run/sleight/control.sock   where the gateway listens (control.socket)
+
+Exit codes: 0 done, 1 no gateway listens, 2 wrong usage.`
+
+const memoryHelp = `Lists or clears what the rules of a running gateway remember of clients:
+when each was here first and last, how many of its connections are known,
+when one was switched, and its tags. Rules ask for it by seen, conns and
+others (docs/rules.md). A client is limits.client_prefix of an address.
+
+Examples:
+  sudo sleight memory list
+  sudo sleight memory list --json 198.51.100.0/24 | jq .tags
+  sudo sleight memory clear 198.51.100.7
+  sudo sleight memory clear --all
+
+Files:
+  /run/sleight/control.sock   where the gateway listens (control.socket)
+  /run/sleight/memory         where it is kept over a restart (memory.file)
+
+Exit codes: 0 done, 1 no gateway listens, 2 wrong usage.`

@@ -45,7 +45,8 @@ func newApp() *cli.App {
 		HideVersion:     true,
 		Commands: []*cli.Command{
 			runCommand(), checkCommand(), labCommand(), doctorCommand(loadPlan), downCommand(loadPlan), rulesCommand(),
-			reloadCommand(), statusCommand(), flowsCommand(), showCommand(), killCommand(), versionCommand(),
+			reloadCommand(), statusCommand(), flowsCommand(), showCommand(), killCommand(),
+			tagCommand(), memoryCommand(), versionCommand(),
 		},
 		OnUsageError:   usageError,
 		Action:         unknownCommand,

@@ -121,6 +121,7 @@ func handlers(r *reloader) control.Handlers {
 		}
 		return n, nil
 	})
+	handleMemory(h, r.mem)
 	return h
 }
 

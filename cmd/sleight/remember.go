@@ -13,15 +13,15 @@ import (
 // What the control socket does with the memory: requests and their arguments.
 const (
 	doTag         = "tag"
-	doMemoryList  = "memory list"
-	doMemoryClear = "memory clear"
+	doMemoryList  = "memory_list"
+	doMemoryClear = "memory_clear"
 )
 
-// tagArgs tag a client; For is 0: the tag is taken away.
+// tagArgs tag a client. ForUS is microseconds; 0: the tag is taken away.
 type tagArgs struct {
-	Client netip.Addr    `json:"client"`
-	Name   string        `json:"name"`
-	For    time.Duration `json:"for"` // nanoseconds
+	Client netip.Addr `json:"client"`
+	Name   string     `json:"name"`
+	ForUS  int64      `json:"for_us"`
 }
 
 // listArgs and clearArgs are about clients within a prefix; without one, about all.
@@ -53,10 +53,10 @@ const mostListed = 100_000
 func handleMemory(h control.Handlers, m *memory.Memory) {
 	control.Handle(h, doTag, func(_ context.Context, a tagArgs) (control.None, error) {
 		now := time.Now()
-		if a.For < 0 || a.For > longestTag {
+		if a.ForUS < 0 || a.ForUS > longestTag.Microseconds() {
 			return control.None{}, fmt.Errorf("a tag stays for up to %v", longestTag)
 		}
-		return control.None{}, m.Tag(now, a.Client, a.Name, now.Add(a.For))
+		return control.None{}, m.Tag(now, a.Client, a.Name, now.Add(time.Duration(a.ForUS)*time.Microsecond))
 	})
 	control.Handle(h, doMemoryList, func(_ context.Context, a listArgs) (r remembered, err error) {
 		r.Clients, r.Payloads = m.Size()

@@ -36,13 +36,13 @@ func TestTheMemoryByTheSocket(t *testing.T) {
 			t.Errorf("%s %+v: %v, want %q", do, args, err, want)
 		}
 	}
-	ask(doTag, tagArgs{a, "ids", time.Hour}, nil, "")
+	ask(doTag, tagArgs{a, "ids", time.Hour.Microseconds()}, nil, "")
 	if !m.Tagged(time.Now(), a, "ids") {
 		t.Error("no tag")
 	}
-	ask(doTag, tagArgs{a, "", time.Hour}, nil, "1 to 64 bytes")
+	ask(doTag, tagArgs{a, "", 1}, nil, "1 to 64 bytes")
 	ask(doTag, tagArgs{a, "ids", -1}, nil, "stays for up to")
-	ask(doTag, tagArgs{netip.Addr{}, "ids", time.Hour}, nil, "needs an address")
+	ask(doTag, tagArgs{netip.Addr{}, "ids", 1}, nil, "needs an address")
 	var r remembered
 	ask(doMemoryList, listArgs{}, &r, "")
 	if r.Clients != 2 || len(r.Listed) != 2 {
