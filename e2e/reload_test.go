@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -88,6 +89,58 @@ func TestSIGHUPReloads(t *testing.T) {
 	wantUpload(t, spliced, fromReal, bulk[:million])
 }
 
+// The commands find the gateway by its file, whatever mistakes that has by now.
+func TestCommandsToARunningGateway(t *testing.T) {
+	b := newBed(t, bed.Config{})
+	serveWeb(t, b)
+	config := httpConfig("client")
+	g := start(t, b, config)
+	spliced, fromReal := talking(t, b, "203.0.113.7:80")
+	asks := func(want int, args ...string) string {
+		t.Helper()
+		args = append(args[:1:1], append([]string{"-c", g.file("sleight.yaml")}, args[1:]...)...)
+		out, code := sleight(t, b.Gateway, args...)
+		if code != want {
+			t.Errorf("%v: code %d, %s", args, code, out)
+		}
+		return out
+	}
+	if info, err := os.Stat(g.file("state/control.sock")); err != nil || info.Mode() != os.ModeSocket|0o600 {
+		t.Errorf("the socket: %v, %v", info, err)
+	}
+	g.configure(config + "  - {name: bad, when: 'strem', action: drop}\n")
+	if out := asks(1, "reload"); !strings.Contains(out, "sleight.yaml:14:24: rule bad: unknown name strem") {
+		t.Errorf("a reload with a mistake: %s", out)
+	}
+	g.wait("gateway", func(e *evidence.Event) bool { return e.Gateway.State == "reload_failed" })
+	if out := asks(0, "status"); !strings.Contains(out, "0 reloads, 1 that failed") {
+		t.Errorf("status: %s", out)
+	}
+	out := asks(0, "flows", "--json")
+	id := regexp.MustCompile(`"flow_id":(\d+),.*"phase":"spliced","decided":true,"backend":"real","backend_ip":"10.0.2.2","backend_port":80`).FindStringSubmatch(out)
+	if id == nil {
+		t.Fatalf("flows: %s", out)
+	}
+	wantUpload(t, spliced, fromReal, bulk[:million])
+	asks(0, "kill", id[1])
+	if _, err := fromReal.ReadByte(); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the killed connection: %v", err)
+	}
+	e := g.wait("flow_end", func(e *evidence.Event) bool { return e.FlowEnd.Reason == "killed" })
+	if strconv.FormatUint(e.FlowID, 10) != id[1] {
+		t.Errorf("%+v was killed", e)
+	}
+	g.configure(strings.Replace(config, "{name: sl}", "{name: other}", 1) + "routing: {setup: off}\n")
+	if out := asks(1, "run"); !strings.Contains(out, "another gateway's") {
+		t.Errorf("a second gateway with the same state.dir: %s", out)
+	}
+	g.configure(config)
+	g.stop()
+	if out := asks(1, "status"); !strings.Contains(out, "no gateway listens at") {
+		t.Errorf("after the end: %s", out)
+	}
+}
+
 // sets is how many configurations take turns: under number k the decoy's page, the
 // decoy, the rule and the backend are called k, and the backend is 10.0.2.(100+k).
 const sets = 10
@@ -116,6 +169,7 @@ rules:
 suricata: {files: [%[3]s]}
 limits: {flows_per_client: 100000}
 timeouts: {closing: 1s}
+replay: {timeout: 20s}
 debug: {pprof: true}
 `, k, 100+k, rules)
 }
