@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 
@@ -34,14 +35,33 @@ func (r *remembering) asks(at, want, why string) {
 	}
 }
 
+// reloads has the gateway read one rule more.
+func (r *remembering) reloads() {
+	r.Helper()
+	file := r.g.file("sleight.yaml")
+	b, err := os.ReadFile(file)
+	if err != nil {
+		r.Fatal(err)
+	}
+	text := strings.Replace(string(b), "rules:\n", "rules:\n  - {name: more, when: 'bytes > 99999', action: log}\n", 1)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		r.Fatal(err)
+	}
+	if out, code := sleight(r.T, r.b.Gateway, "reload", "-c", file); code != 0 || !strings.Contains(out, "rules new: more") {
+		r.Errorf("reload: exit %d\n%s", code, out)
+	}
+}
+
 // A payload that no connection has begun with goes to the real host; once it is known,
-// and with another address in it, it stays; and so it does after a restart.
+// and with another address in it, it stays; and so it does after a reload and a restart.
 func TestANewPayloadIsSwitched(t *testing.T) {
 	r := remembers(t, `{name: new, when: 'novel(stream)', action: switch, backend: real}`)
 	r.asks("203.0.113.7:80", servers.NginxStatus, "a new payload")
 	r.asks("203.0.113.7:80", "nothing here", "the same again")
 	r.asks("203.0.113.99:80", "nothing here", "with another decoy's address in it")
 	r.g.wantSwitches(1, "ok")
+	r.reloads()
+	r.asks("203.0.113.7:80", "nothing here", "after a reload")
 	dir := r.g.dir
 	r.g.stop()
 	r.g = launch(t, r.b, dir, r.config(nothingHere, `{name: new, when: 'novel(stream)', action: switch, backend: real}`))
