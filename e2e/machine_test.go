@@ -110,7 +110,7 @@ func TestADeviceThatIsRemoved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if code := g.ended(); code != 1 || !strings.Contains(g.logged(), "sleight: door 1 queue") {
+	if code := g.ended(); code != 1 || !strings.Contains(g.logged(), "sleight: sl1: the device is gone") {
 		t.Errorf("exit code %d", code)
 	}
 	wantContained(t, b)

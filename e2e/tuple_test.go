@@ -71,14 +71,7 @@ func TestTheSameTupleAgain(t *testing.T) {
 			c = again(l, t, c)
 		}
 	})
-	if n := len(l.All("switch")); n != 3+3+1+2 {
-		t.Errorf("%d switches, want 9", n)
-	}
-	for _, e := range l.All("switch") {
-		if e.Switch.Result != "ok" {
-			t.Errorf("switch %+v", *e.Switch)
-		}
-	}
+	l.wantSwitches(3+3+1+2, "ok")
 	l.run("a live connection is not taken for an old one", func(t *testing.T) {
 		c := l.client(t, toKernel)
 		talkAndSwitch(c)

@@ -81,15 +81,15 @@ func (g *Gateway) Run(ctx context.Context, readers []Reader, wake func()) error 
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var wg sync.WaitGroup
-	run := func(name string, loop func(context.Context) error) {
+	run := func(loop func(context.Context) error) {
 		wg.Add(1)
-		go g.watch(&wg, cancel, ctx, name, loop)
+		go g.watch(&wg, cancel, ctx, loop)
 	}
 	for q, r := range readers {
-		run(fmt.Sprintf("queue %d", q), queueReader{g, q, r}.loop)
+		run(queueReader{g, q, r}.loop)
 	}
-	run("decoy", g.drain)
-	run("timers", g.keepTime)
+	run(g.drain)
+	run(g.keepTime)
 	<-ctx.Done()
 	wake()
 	wg.Wait()
@@ -100,13 +100,13 @@ func (g *Gateway) Run(ctx context.Context, readers []Reader, wake func()) error 
 }
 
 // watch runs one loop and ends the gateway if it fails.
-func (g *Gateway) watch(wg *sync.WaitGroup, cancel context.CancelCauseFunc, ctx context.Context, name string, loop func(context.Context) error) {
+func (g *Gateway) watch(wg *sync.WaitGroup, cancel context.CancelCauseFunc, ctx context.Context, loop func(context.Context) error) {
 	defer wg.Done()
 	err := loop(ctx)
 	if ctx.Err() != nil || err == nil {
 		return
 	}
-	cancel(fmt.Errorf("%s: %w", name, err))
+	cancel(err)
 }
 
 // queueReader carries the packets of one queue of every door.
@@ -124,7 +124,7 @@ func (r queueReader) loop(ctx context.Context) error {
 			if errors.Is(err, os.ErrClosed) {
 				return nil
 			}
-			return fmt.Errorf("read: %w", err)
+			return err
 		}
 		w.fromDoor(r.g.now(), door, n)
 	}
@@ -139,7 +139,7 @@ func (g *Gateway) drain(ctx context.Context) error {
 			if errors.Is(err, os.ErrClosed) || errors.Is(err, io.EOF) {
 				return nil
 			}
-			return err
+			return fmt.Errorf("decoy: %w", err)
 		}
 		w.fromDecoy(g.now(), n, off)
 	}

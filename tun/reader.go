@@ -1,6 +1,7 @@
 package tun
 
 import (
+	"fmt"
 	"io"
 	"runtime"
 	"time"
@@ -82,6 +83,9 @@ func (r *Reader) try(b []byte) (door, n int, err error) {
 		n, err = s.read(b)
 		if err != unix.EAGAIN {
 			r.left--
+			if err != nil && err != errClosed {
+				err = fmt.Errorf("%s: %w", s.d.name, err)
+			}
 			return s.door, n, err
 		}
 		r.next()
