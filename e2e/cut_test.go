@@ -1,9 +1,11 @@
 package e2e
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
+	"sleight/e2e/scripted"
 	"sleight/stack/wire"
 )
 
@@ -45,6 +47,16 @@ func TestUnacknowledgedAnswerAtTheSwitch(t *testing.T) {
 // finds the gateway, as any router on the way.
 func TestProbesOfSmallTTL(t *testing.T) {
 	l := newLines(t, linesConfig())
+	for family, is := range []struct {
+		kind   uint8 // of the ICMP error
+		router string
+	}{{wire.TimeExceeded4, "198.51.100.1"}, {wire.TimeExceeded6, "2001:db8:51::1"}} {
+		l.in(family)
+		l.run(fmt.Sprintf("v%d", 4+2*family), func(t *testing.T) { smallTTL(t, l, is.kind, is.router) })
+	}
+}
+
+func smallTTL(t *testing.T, l *linesBed, kind uint8, router string) {
 	c := l.client(t, toScripted)
 	c.TTL = 2
 	c.Open()
@@ -56,22 +68,28 @@ func TestProbesOfSmallTTL(t *testing.T) {
 	d.Say("hello\n")
 	wantReal(c, d, "go!\n")
 	c.Say("probe\n")
-	if s := d.Want("the probe", func(s *wire.Segment) bool { return len(s.Payload) > 0 }); s.TTL < 60 {
+	if s := d.Want("the probe", scripted.HasData); s.TTL < 60 {
 		t.Errorf("the backend gets it with TTL %d", s.TTL)
 	}
 	d.Say("answer\n")
 	c.Hear("answer\n")
-	if got := l.s.ICMP(); len(got) > 0 {
+	if got := exceeded(l.s, kind); len(got) > 0 {
 		t.Errorf("a TTL of 2 drew %v", got)
 	}
 	c.TTL = 1
 	c.Put(c.Segment(wire.ACK|wire.PSH, c.Sent, "lost\n"))
-	d.WantNo("a probe that ends before", func(s *wire.Segment) bool { return len(s.Payload) > 0 })
-	got := l.s.ICMP()
-	if len(got) != 1 || len(got[0].L4) == 0 || got[0].L4[0] != wire.TimeExceeded4 {
-		t.Fatalf("a TTL of 1 drew %v, want one time exceeded", got)
+	d.WantNo("a probe that ends before", scripted.HasData)
+	if got := exceeded(l.s, kind); len(got) != 1 || got[0] != router {
+		t.Errorf("a TTL of 1 drew time exceeded from %v, want one from %s", got, router)
 	}
-	if from := got[0].Src.String(); from != "198.51.100.1" {
-		t.Errorf("it came from %s", from)
+}
+
+// exceeded is from whom the host was told since the last call that a TTL has ended.
+func exceeded(h *scripted.Host, kind uint8) (from []string) {
+	for _, p := range h.ICMP() {
+		if len(p.L4) > 0 && p.L4[0] == kind {
+			from = append(from, p.Src.String())
+		}
 	}
+	return from
 }

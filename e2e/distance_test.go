@@ -15,54 +15,68 @@ import (
 )
 
 // At any distance S sees one host: answers of 4 KB and 64 KB, before and after the
-// join, without one anomaly in the capture at S.
+// join, without one anomaly in the capture at S. Each distance has every mode in the
+// full run, else they take turns.
 func TestNoSeamAtAnyDistance(t *testing.T) {
 	oneCPU(t)
-	for _, rtt := range []time.Duration{0, 20 * time.Millisecond, 100 * time.Millisecond, 300 * time.Millisecond} {
+	modes := []string{"client", "keep", "nat"}
+	for d, rtt := range []time.Duration{0, 20 * time.Millisecond, 100 * time.Millisecond, 300 * time.Millisecond} {
 		for i, addr := range []string{"203.0.113.7:80", "[2001:db8:113::7]:80"} {
-			t.Run(fmt.Sprintf("%v-v%d", rtt, 4+2*i), func(t *testing.T) {
-				cfg := bed.Config{}
-				if rtt > 0 {
-					w := faulty.Delay(rtt)
-					cfg.ClientWire = &w
+			for m, mode := range modes {
+				if !full && (d+i)%len(modes) != m {
+					continue
 				}
-				b := newBed(t, cfg)
-				serveWeb(t, b)
-				pages := fmt.Sprintf(`[{path: /4096, body: %q}, {path: /65536, body: %q}]`, strings.Repeat("d", 4096), strings.Repeat("d", 65536))
-				g := start(t, b, strings.Replace(httpConfig("client"), `[{path: /, body: "the decoy's page\n"}]`, pages, 1))
-				file := filepath.Join(t.TempDir(), "s.pcapng")
-				capture, err := b.Attacker.Capture(bed.AttackerDevice, file)
-				if err != nil {
-					t.Fatal(err)
-				}
-				c := dial(t, b, addr)
-				r := bufio.NewReader(c)
-				for _, trigger := range []string{"", "User-Agent: " + exploit + "\r\n", ""} {
-					for _, n := range []int{4096, 65536, 4096} {
-						if _, body := ask(t, c, r, "GET", fmt.Sprintf("/%d", n), trigger, nil); len(body) != n {
-							t.Fatalf("%d bytes, want %d", len(body), n)
-						}
-					}
-				}
-				c.Close()
-				g.wantSwitches(1, "ok")
-				if err := capture.Stop(); err != nil {
-					t.Fatal(err)
-				}
-				v4, v6 := bed.BackendAddrs(0)
-				report, err := seam.CheckFile(file, seam.Options{
-					Server:   seam.In(bed.Claimed4, bed.Claimed6),
-					Hidden:   seam.In(netip.PrefixFrom(v4, 32), netip.PrefixFrom(v6, 128)),
-					Lossless: true, ForbidReset: true,
-				})
-				if err != nil {
-					t.Fatal(err)
-				}
-				if !report.OK() || report.Stats.Flows != 1 || report.Stats.Probes > 0 {
-					t.Errorf("%v", report)
-				}
-			})
+				t.Run(fmt.Sprintf("%v-%s-v%d", rtt, mode, 4+2*i), func(t *testing.T) { noSeam(t, rtt, mode, addr) })
+			}
 		}
+	}
+}
+
+func noSeam(t *testing.T, rtt time.Duration, mode, addr string) {
+	cfg := bed.Config{}
+	if rtt > 0 {
+		w := faulty.Delay(rtt)
+		cfg.ClientWire = &w
+	}
+	b := newBed(t, cfg)
+	if mode == "keep" {
+		if err := b.OwnClaimed(0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	serveWeb(t, b)
+	pages := fmt.Sprintf(`[{path: /4096, body: %q}, {path: /65536, body: %q}]`, strings.Repeat("d", 4096), strings.Repeat("d", 65536))
+	g := start(t, b, strings.Replace(httpConfig(mode), `[{path: /, body: "the decoy's page\n"}]`, pages, 1))
+	file := filepath.Join(t.TempDir(), "s.pcapng")
+	capture, err := b.Attacker.Capture(bed.AttackerDevice, file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := dial(t, b, addr)
+	r := bufio.NewReader(c)
+	for _, trigger := range []string{"", "User-Agent: " + exploit + "\r\n", ""} {
+		for _, n := range []int{4096, 65536, 4096} {
+			if _, body := ask(t, c, r, "GET", fmt.Sprintf("/%d", n), trigger, nil); len(body) != n {
+				t.Fatalf("%d bytes, want %d", len(body), n)
+			}
+		}
+	}
+	c.Close()
+	g.wantSwitches(1, "ok")
+	if err := capture.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	v4, v6 := bed.BackendAddrs(0)
+	report, err := seam.CheckFile(file, seam.Options{
+		Server:   seam.In(bed.Claimed4, bed.Claimed6),
+		Hidden:   seam.In(netip.PrefixFrom(v4, 32), netip.PrefixFrom(v6, 128)),
+		Lossless: true, ForbidReset: true,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !report.OK() || report.Stats.Flows != 1 || report.Stats.Probes > 0 {
+		t.Errorf("%v", report)
 	}
 }
 

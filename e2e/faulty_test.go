@@ -29,31 +29,48 @@ func badWire(seed uint64) *faulty.Config {
 	return &c
 }
 
-// Transfers of 5 MB each way over a bad wire on either side of the gateway: every
-// byte arrives as it was sent, and nobody is reset.
+// Transfers of 5 MB each way over a bad wire on either side of the gateway, in each
+// mode and both families: every byte arrives as it was sent, and nobody is reset.
 func TestTransfersOverBadWires(t *testing.T) {
-	n := 5
-	if full {
-		n = 50
+	done := 0
+	for i, mode := range []string{"keep", "client", "nat"} {
+		n := 1 + i%2
+		if full {
+			n = 17 // 51 in all
+		}
+		t.Run(mode, func(t *testing.T) {
+			b := newBed(t, bed.Config{ClientWire: badWire(uint64(2*i + 1)), BackendWire: badWire(uint64(2*i + 2))})
+			if mode == "keep" {
+				if err := b.OwnClaimed(0); err != nil {
+					t.Fatal(err)
+				}
+			}
+			serveWeb(t, b)
+			g := start(t, b, httpConfig(mode)+"replay: {timeout: 20s}\n")
+			for range n {
+				transferBothWays(t, b, []string{"203.0.113.7:80", "[2001:db8:113::7]:80"}[done%2])
+				done++
+			}
+			g.wantSwitches(n, "ok")
+		})
 	}
-	b := newBed(t, bed.Config{ClientWire: badWire(1), BackendWire: badWire(2)})
-	serveWeb(t, b)
-	g := start(t, b, httpConfig("client")+"replay: {timeout: 20s}\n")
+}
+
+// transferBothWays is one switched connection with 5 MB up and 20 MB down.
+func transferBothWays(t *testing.T, b *bed.Bed, addr string) {
+	t.Helper()
+	c := dial(t, b, addr)
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(3 * time.Minute))
+	r := bufio.NewReader(c)
 	part := bulk[:5<<20]
 	want := fmt.Sprintf("%d %x\n", len(part), sha256.Sum256(part))
-	for i := range n {
-		c := dial(t, b, []string{"203.0.113.7:80", "[2001:db8:113::7]:80"}[i%2])
-		_ = c.SetDeadline(time.Now().Add(3 * time.Minute))
-		r := bufio.NewReader(c)
-		if _, body := ask(t, c, r, "PUT", "/up", "User-Agent: "+exploit+"\r\n", part); string(body) != want {
-			t.Fatalf("upload %d: %q, want %q", i, body, want)
-		}
-		if _, body := ask(t, c, r, "GET", "/bulk", "Range-Is-Ignored: yes\r\n", nil); !bytes.Equal(body, bulk) {
-			t.Fatalf("download %d differs", i)
-		}
-		c.Close()
+	if _, body := ask(t, c, r, "PUT", "/up", "User-Agent: "+exploit+"\r\n", part); string(body) != want {
+		t.Fatalf("upload to %s: %q, want %q", addr, body, want)
 	}
-	g.wantSwitches(n, "ok")
+	if _, body := ask(t, c, r, "GET", "/bulk", "Range-Is-Ignored: yes\r\n", nil); !bytes.Equal(body, bulk) {
+		t.Fatalf("the download from %s differs", addr)
+	}
 }
 
 // A backend that is down costs the client nothing.

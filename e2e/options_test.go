@@ -159,6 +159,8 @@ var unlikes = []unlike{
 	{name: "MSS 1460 before 536", port: 81, s: legOpts(1460, 7), d2: legOpts(536, 7)},
 	{name: "scale 10 before 0", port: 82, rmemS: 32 << 20, s: legOpts(1460, 10), d2: legOpts(1460, 0)},
 	{name: "scale 0 before 10", port: 80, sock: map[int]int{unix.TCP_WINDOW_CLAMP: 60_000}, rmemD2: 32 << 20, s: legOpts(1460, 0), d2: legOpts(1460, 10)},
+	{name: "scale 7 before 14", port: 80, rmemD2: 512 << 20, s: legOpts(1460, 7), d2: legOpts(1460, 14)},
+	{name: "scale 14 before 7", port: 80, rmemS: 512 << 20, s: legOpts(1460, 14), d2: legOpts(1460, 7)},
 	{name: "8 KB behind scale 14", port: 83, rmemS: 512 << 20, s: legOpts(1460, 14), d2: legOpts(1460, 0)},
 }
 
