@@ -204,7 +204,7 @@ func eachCell(t *testing.T, f func(t *testing.T, mode, addr string)) {
 // host; what follows, bulk both ways included, is between S and it.
 func TestKeepAliveConnectionIsSwitched(t *testing.T) {
 	eachCell(t, func(t *testing.T, mode, addr string) {
-		b := newBed(t, bed.Config{})
+		b := newBed(t, bed.Config{Offloads: true})
 		if mode == "keep" {
 			if err := b.OwnClaimed(0); err != nil {
 				t.Fatal(err)
