@@ -20,6 +20,7 @@ func (w *worker) accept(now time.Time, seg *wire.Segment, h *front.HalfOpen) {
 	g := w.g
 	o := h.Host.Of.(*offer)
 	e := g.newEntry(now, seg, h, o)
+	e.steer = steeredTo(w.queue)
 	if err := g.flows.Insert(&e.node); err != nil && !w.makeRoom(now, e, err) {
 		w.sendReset(e, e.cli.SndNxt)
 		return
@@ -146,7 +147,7 @@ func (g *Gateway) clock(e *entry, now time.Time) uint32 {
 // server's name, before the server has said anything.
 func (w *worker) newLeg(e *entry, door uint8, src, dst netip.AddrPort) *leg {
 	g := w.g
-	l := &leg{queue: e.queue, node: flow.Node[*entry]{Of: e}}
+	l := &leg{steer: e.steer, node: flow.Node[*entry]{Of: e}}
 	l.Cli, l.Srv = &e.cli, &l.srv
 	l.Cut = e.cli.ISS + 1
 	l.ID = &e.ipID

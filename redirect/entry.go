@@ -40,13 +40,10 @@ const decoyDoor = 0xff
 // entry is one flow. Its lock guards everything in it; whoever holds the lock
 // is its worker.
 type entry struct {
-	mu   sync.Mutex
-	w    *worker // who holds the lock
-	gone bool
-	// queue is that of the clients' door from which S's segments come. What goes
-	// to S is written there: the kernel steers a flow to the queue that last
-	// wrote for it, and two queues would overtake each other.
-	queue uint16
+	mu    sync.Mutex
+	w     *worker // who holds the lock
+	gone  bool
+	steer steering // at the clients' door
 
 	id    uint64
 	node  flow.Member[*entry] // its key, and its place in the table
@@ -133,7 +130,7 @@ type leg struct {
 	open  *replay.Machine   // until the leg is ready
 	node  flow.Node[*entry] // its key
 	b     *backend          // nil: the decoy's
-	queue uint16            // of the door, as in entry
+	steer steering          // at the leg's door
 }
 
 // door is the one that the leg's peer is behind.

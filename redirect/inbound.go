@@ -72,7 +72,7 @@ func (w *worker) fromClient(now time.Time, seg *wire.Segment) {
 		w.stranger(now, seg)
 		return
 	}
-	e.queue = uint16(w.queue)
+	e.steer.came(w.queue)
 	again := w.client(now, e, seg)
 	w.unlock(now, e)
 	if again {

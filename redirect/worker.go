@@ -57,7 +57,7 @@ func (w *worker) unlock(now time.Time, e *entry) {
 // toClient sends a segment of the gateway's own to S.
 func (w *worker) toClient(e *entry, seg *wire.Segment) {
 	pkt := wire.Build(w.out[headroom:], seg)
-	w.write(0, int(e.queue), w.out, headroom, len(pkt))
+	w.write(0, int(e.steer.queue), w.out, headroom, len(pkt))
 	e.count(tcb.Serving, len(seg.Payload))
 }
 
@@ -76,7 +76,7 @@ func (w *worker) passClient(e *entry, seg *wire.Segment) {
 		at := wire.Rewrite(w.buf, seg)
 		// The kernel numbers a super-packet's segments on from its own ID.
 		e.ipID += uint16(segments(len(seg.Payload), size) - 1)
-		w.writeWhole(0, int(e.queue), at, seg)
+		w.writeWhole(0, int(e.steer.queue), at, seg)
 		return
 	}
 	w.cut(seg, size, func(piece *wire.Segment) {
@@ -85,7 +85,7 @@ func (w *worker) passClient(e *entry, seg *wire.Segment) {
 			e.ipID++
 		}
 		pkt := wire.Build(w.out[headroom:], piece)
-		w.write(0, int(e.queue), w.out, headroom, len(pkt))
+		w.write(0, int(e.steer.queue), w.out, headroom, len(pkt))
 	})
 }
 
@@ -99,7 +99,7 @@ func (w *worker) passServing(l *leg, seg *wire.Segment) {
 	}
 	size, whole := resize(seg, l.room()-seg.Opts.Size(false), w.g.doors[l.door()].Super())
 	if whole {
-		w.writeWhole(l.door(), int(l.queue), wire.Rewrite(w.buf, seg), seg)
+		w.writeWhole(l.door(), int(l.steer.queue), wire.Rewrite(w.buf, seg), seg)
 		return
 	}
 	w.cut(seg, size, func(piece *wire.Segment) { w.toServing(l, piece) })
@@ -127,7 +127,7 @@ func (w *worker) writeLeg(l *leg, buf []byte, at, n int) {
 		w.g.decoy.Inject(buf[at : at+n])
 		return
 	}
-	w.write(l.door(), int(l.queue), buf, at, n)
+	w.write(l.door(), int(l.steer.queue), buf, at, n)
 }
 
 // write puts an empty virtio_net_hdr before the packet at buf[at:at+n] and hands
