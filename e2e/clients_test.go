@@ -115,15 +115,16 @@ func TestCurlAndNginx(t *testing.T) {
 		down := filepath.Join(dir, "big.bin")
 		servers.Run(c.T, c.b.Attacker, "curl", servers.CurlArgs(append(attack, "-o", down, servers.URL(c.at(80), "/big.bin"))...)...)
 		if got := servers.SHA256(c.T, down); got != web.BigSHA256 {
-			c.Errorf("download: SHA-256 %s, want %s", got, web.BigSHA256)
+			c.Fatalf("download: SHA-256 %s, want %s", got, web.BigSHA256)
 		}
 		up := filepath.Join(dir, "up.bin")
 		want := servers.WriteRandom(c.T, up, size(100<<20), 2)
 		servers.Run(c.T, c.b.Attacker, "curl", servers.CurlArgs(append(attack, "-H", "Expect:", "-T", up, servers.URL(c.at(80), "/upload/up.bin"))...)...)
 		if got := servers.SHA256(c.T, filepath.Join(web.Uploads, "up.bin")); got != want {
-			c.Errorf("upload: SHA-256 %s, want %s", got, want)
+			c.Fatalf("upload: SHA-256 %s, want %s", got, want)
 		}
 		g.wantSwitches(3, "ok")
+		figure(c.T, "%d MB down and up, SHA-256 equal", size(100<<20)>>20)
 		if n := len(web.Log()); n != 3 {
 			c.Errorf("the real server has logged %d requests, want the 3 that were switched", n)
 		}
@@ -169,8 +170,9 @@ func TestOpenSSH(t *testing.T) {
 		servers.Run(c.T, c.b.Attacker, "scp", sshd.SCPArgs(c.at(22), from, ":"+there)...)
 		servers.Run(c.T, c.b.Attacker, "scp", sshd.SCPArgs(c.at(22), ":"+there, back)...)
 		if got := servers.SHA256(c.T, back); got != want {
-			c.Errorf("scp both ways: SHA-256 %s, want %s", got, want)
+			c.Fatalf("scp both ways: SHA-256 %s, want %s", got, want)
 		}
+		figure(c.T, "scp of %d MB there and back, SHA-256 equal", size(50<<20)>>20)
 		g.wantSwitches(3, "ok")
 	})
 }

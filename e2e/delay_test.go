@@ -29,7 +29,7 @@ func TestDelayOfASwitch(t *testing.T) {
 	g.wantSwitches(n, "ok")
 	report := func(what string, d []time.Duration) {
 		slices.Sort(d)
-		t.Logf("%s: median %v, 99th percentile %v of %d", what, d[n/2], d[n*99/100], n)
+		figure(t, "%s: median %v, 99th percentile %v of %d", what, d[n/2], d[n*99/100], n)
 	}
 	report("trigger to first byte, switched", switched)
 	report("the same asked directly", direct)

@@ -78,6 +78,7 @@ func noSeam(t *testing.T, rtt time.Duration, mode, addr string) {
 	if !report.OK() || report.Stats.Flows != 1 || report.Stats.Probes > 0 {
 		t.Errorf("%v", report)
 	}
+	figure(t, "%d anomalies", len(report.Anomalies))
 }
 
 // oneCPU keeps the test, and the gateway that it starts, on one CPU.

@@ -34,6 +34,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	code := m.Run()
+	summary()
 	_ = os.RemoveAll(dir)
 	if err := servers.RemoveTemplates(); err != nil {
 		fmt.Fprintln(os.Stderr, err)

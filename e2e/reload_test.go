@@ -316,7 +316,7 @@ func TestReloads(t *testing.T) {
 	took := time.Since(began)
 
 	one := g.setSize(rules)
-	t.Logf("%d connections in %v, %d reloads; %.1f MiB live before, %.1f after; a set has %.1f",
+	figure(t, "%d connections in %v, %d reloads; %.1f MiB live before, %.1f after; a set has %.1f",
 		connections, took.Round(time.Second), reloads+reloads/5, mib(before), mib(after), mib(one))
 	// The set in force is there both times. Were each old one still there, it would be
 	// as many more as there were reloads.
