@@ -75,8 +75,9 @@ func New(cfg Config, doors []Door, decoy Decoy, seen Observer, now func() time.T
 func (g *Gateway) Flows() int { return int(g.live.Load()) }
 
 // Run reads the doors until ctx ends or a door fails, and returns once every
-// goroutine of its own has. Reader q reads the doors' queues q. wake is called once, when the first of the two
-// happens: it has to close the doors and the decoy, which ends their readers.
+// goroutine of its own has. Reader q reads the doors' queues q. wake is called once,
+// when the first of the two happens: it has to close the doors and the decoy, which
+// ends their readers.
 func (g *Gateway) Run(ctx context.Context, readers []Reader, wake func()) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
