@@ -99,8 +99,10 @@ func (e *Echo) Sample(r time.Duration) {
 	e.SRTT += (r - e.SRTT) / 8
 }
 
-// Timeout is when S, had it sent bytes itself, would expect an answer by.
-func (e *Echo) Timeout() time.Duration { return e.SRTT + 4*e.RTTVar }
+// Timeout is when a host that knows S's round trip would first send something again
+// unasked: not before its retransmission timer (RFC 6298, section 2.3) and not before
+// its tail loss probe (RFC 8985, section 7.2), which waits for two round trips.
+func (e *Echo) Timeout() time.Duration { return max(e.SRTT+4*e.RTTVar, 2*e.SRTT) }
 
 // once decides whether a serving leg's segment repeats what S has, or will
 // have, without having asked for it.

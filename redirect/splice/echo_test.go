@@ -19,27 +19,27 @@ const passes = `client > P. 101:111(10) ack 51 win 512 <TS val 1010 ecr 50> "012
 func (x *bench) wait(d time.Duration) { x.now = x.now.Add(d) }
 
 // "A serving leg's retransmission of bytes passed on less than SRTT + 4·RTTVAR ago
-// is suppressed".
+// is suppressed", nor is one passed on within two round trips (docs/adr/0012).
 func TestARetransmissionThatSDidNotAskFor(t *testing.T) {
 	each(t, func(x *bench) {
 		x.want(answer, passes)
-		x.wait(99 * time.Millisecond)
+		x.wait(199 * time.Millisecond)
 		x.want(answer, "swallow")
 		if x.sp.Echo.Suppressed != 1 {
 			x.Errorf("%d suppressed", x.sp.Echo.Suppressed)
 		}
 		x.wait(time.Millisecond)
 		x.want(answer, passes) // S's own host would have sent it again by now
-		x.wait(99 * time.Millisecond)
+		x.wait(199 * time.Millisecond)
 		x.want(answer, "swallow") // which counts from then
 	})
 }
 
 func TestTheVarianceCountsFourTimes(t *testing.T) {
 	x := setup(t, 1000, 1000, 1000)
-	x.sp.Echo.Init(&began, 100*time.Millisecond, 10*time.Millisecond, 1000)
+	x.sp.Echo.Init(&began, 100*time.Millisecond, 30*time.Millisecond, 1000)
 	x.want(answer, passes)
-	x.wait(139 * time.Millisecond)
+	x.wait(219 * time.Millisecond)
 	x.want(answer, "swallow")
 	x.wait(time.Millisecond)
 	x.want(answer, passes)
@@ -253,7 +253,7 @@ func TestRoundTripsAreMeasured(t *testing.T) {
 		x.Errorf("SRTT %v", x.sp.Echo.SRTT)
 	}
 	x.says(`client < . 51:51(0) ack 111 win 500 <TS val 60 ecr 1000>`)
-	if e := &x.sp.Echo; e.SRTT != 110*time.Millisecond || e.RTTVar != 20*time.Millisecond || e.Timeout() != 190*time.Millisecond {
+	if e := &x.sp.Echo; e.SRTT != 110*time.Millisecond || e.RTTVar != 20*time.Millisecond || e.Timeout() != 220*time.Millisecond {
 		x.Errorf("SRTT %v, RTTVAR %v", e.SRTT, e.RTTVar)
 	}
 	x.sp.Echo.Init(&began, 0, 0, 0)
@@ -273,8 +273,8 @@ func TestMarksAreBounded(t *testing.T) {
 	}
 	// The newest 16 are known each by itself: the first mark left ends at 91.
 	x.want(`serving < P. 221:231(10) ack 51 win 64 <TS val 410 ecr 50> "0123456789"`, "swallow")
-	x.wait(62 * time.Millisecond)
-	// 102 ms after the first, 92 after the sixth.
+	x.wait(162 * time.Millisecond)
+	// 202 ms after the first, 192 after the sixth.
 	x.want(`serving < P. 91:101(10) ack 51 win 64 <TS val 410 ecr 50> "0123456789"`, "swallow")
 	x.wait(8 * time.Millisecond)
 	x.want(`serving < P. 81:91(10) ack 51 win 64 <TS val 410 ecr 50> "0123456789"`,
