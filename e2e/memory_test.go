@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"strings"
@@ -98,6 +99,26 @@ func TestAKnownClientIsSwitched(t *testing.T) {
 	e := r.g.wait("decision", func(e *evidence.Event) bool { return e.Decision.Rule == "known" })
 	if e.Decision.Offset != 0 {
 		t.Errorf("it was switched after %d bytes", e.Decision.Offset)
+	}
+}
+
+// A rule that speaks once an hour: the real host serves the client's first connection, the
+// decoy the next ones, and a summary says how many they were, over a reload.
+func TestARuleThatSpeaksOnce(t *testing.T) {
+	r := remembers(t, `{name: once, when: 'bytes > 0', action: switch, backend: real, once_per: 1h}
+  - {name: others, when: 'bytes > 0', action: stay}`)
+	r.asks("203.0.113.7:80", servers.NginxStatus, "the first")
+	r.asks("203.0.113.7:80", "nothing here", "the second")
+	r.reloads()
+	r.asks("203.0.113.7:80", "nothing here", "the third")
+	r.g.wantSwitches(1, "ok")
+	r.g.stop()
+	var got map[string]uint64
+	for _, e := range r.g.All("suppressed_summary") {
+		got = e.SuppressedSummary
+	}
+	if want := map[string]uint64{"once": 2}; !maps.Equal(got, want) {
+		t.Errorf("kept silent: %v, want %v", got, want)
 	}
 }
 

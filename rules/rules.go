@@ -147,6 +147,7 @@ type Set struct {
 	heard  *suricata.Set // nil: no rule picks any
 	counts suricata.Memory
 	memory Memory // nil: nothing is remembered
+	kept   *Tally // nil: nobody asks
 }
 
 // SetClients gives sample its key and says what one client is: the lengths of
@@ -157,6 +158,10 @@ func (s *Set) SetClients(key [32]byte, ip4, ip6 int) { s.client = sampler{key, i
 // SetCounts gives the set what Suricata's thresholds are counted with: a set that
 // takes another's place goes on with its counts. It is called before the first flow.
 func (s *Set) SetCounts(m suricata.Memory) { s.counts = m }
+
+// SetTally gives the set what counts the flows in which OncePer kept a rule silent, as
+// SetCounts does.
+func (s *Set) SetTally(t *Tally) { s.kept = t }
 
 type compiled struct {
 	Rule

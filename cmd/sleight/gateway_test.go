@@ -17,6 +17,7 @@ import (
 	"sleight/internal/evidence"
 	"sleight/internal/host"
 	"sleight/redirect"
+	"sleight/rules"
 	"sleight/stack/wire"
 	"sleight/tun/tuntest"
 )
@@ -32,7 +33,7 @@ func gateway(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	m := machinery{
 		doors: []string{"sleight0", "sleight1"}, mtu: func(netip.Addr) int { return 1500 },
-		mem: newMemory(l.cfg), counts: &counters{},
+		mem: newMemory(l.cfg), counts: &counters{}, kept: &rules.Tally{},
 	}
 	gc, err := m.gatewayConfig(l.cfg, l.set, time.Now())
 	ts.Check(err)

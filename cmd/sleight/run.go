@@ -25,7 +25,7 @@ import (
 	"sleight/tun"
 )
 
-// summaryEvery is how often dropped packets are reported.
+// summaryEvery is how often summaries are written.
 const summaryEvery = time.Minute
 
 func runCommand() *cli.Command {
@@ -111,7 +111,7 @@ func serve(ctx context.Context, cfg *config.Config, set *rules.Set, doors []*tun
 		}
 		return n
 	}
-	m := machinery{doors: names, mtu: mtu, mem: openMemory(cfg, log), counts: &counters{}}
+	m := machinery{doors: names, mtu: mtu, mem: openMemory(cfg, log), counts: &counters{}, kept: &rules.Tally{}}
 	gc, err := m.gatewayConfig(cfg, set, time.Now())
 	if err != nil {
 		return err
@@ -132,7 +132,7 @@ func serve(ctx context.Context, cfg *config.Config, set *rules.Set, doors []*tun
 	defer operators.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go summarise(ctx, g, decoy.Decoy, m.mem, out)
+	go summarise(ctx, g, decoy.Decoy, &m, out)
 	kept := make(chan struct{})
 	keep, written := context.WithCancel(context.WithoutCancel(ctx))
 	defer written()
@@ -148,7 +148,7 @@ func serve(ctx context.Context, cfg *config.Config, set *rules.Set, doors []*tun
 	g.Shutdown(time.Now())
 	written() // what the last flows have said is in the memory now
 	<-kept
-	reportDrops(g, decoy.Stats(), m.mem, out)
+	summary(g, decoy.Stats(), &m, out)
 	announce(out, "stopped", "")
 	return err
 }
@@ -159,8 +159,8 @@ func announce(out *evidence.Writer, state, detail string) {
 	out.Emit(e)
 }
 
-// summarise reports once a minute what was dropped.
-func summarise(ctx context.Context, g *redirect.Gateway, d *stack.Decoy, mem *memory.Memory, out *evidence.Writer) {
+// summarise reports once a minute what was dropped, and which rules kept silent.
+func summarise(ctx context.Context, g *redirect.Gateway, d *stack.Decoy, m *machinery, out *evidence.Writer) {
 	t := time.NewTicker(summaryEvery)
 	defer t.Stop()
 	for {
@@ -168,8 +168,17 @@ func summarise(ctx context.Context, g *redirect.Gateway, d *stack.Decoy, mem *me
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			reportDrops(g, d.Stats(), mem, out)
+			summary(g, d.Stats(), m, out)
 		}
+	}
+}
+
+func summary(g *redirect.Gateway, d stack.Stats, m *machinery, out *evidence.Writer) {
+	reportDrops(g, d, m.mem, out)
+	if silent := m.kept.Snapshot(); len(silent) > 0 {
+		e := evidence.Plain(time.Now(), "suppressed_summary")
+		e.SuppressedSummary = silent
+		out.Emit(e)
 	}
 }
 

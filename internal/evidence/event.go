@@ -29,12 +29,13 @@ type Event struct {
 	Proto       string `json:"proto,omitempty"`
 	Sensor      string `json:"sensor"`
 
-	FlowStart   *FlowStart        `json:"flow_start,omitempty"`
-	Decision    *Decision         `json:"decision,omitempty"`
-	Switch      *Switch           `json:"switch,omitempty"`
-	FlowEnd     *FlowEnd          `json:"flow_end,omitempty"`
-	DropSummary map[string]uint64 `json:"drop_summary,omitempty"`
-	Gateway     *Gateway          `json:"gateway,omitempty"`
+	FlowStart         *FlowStart        `json:"flow_start,omitempty"`
+	Decision          *Decision         `json:"decision,omitempty"`
+	Switch            *Switch           `json:"switch,omitempty"`
+	FlowEnd           *FlowEnd          `json:"flow_end,omitempty"`
+	DropSummary       map[string]uint64 `json:"drop_summary,omitempty"`
+	SuppressedSummary map[string]uint64 `json:"suppressed_summary,omitempty"`
+	Gateway           *Gateway          `json:"gateway,omitempty"`
 }
 
 // FlowStart says that a handshake is complete.

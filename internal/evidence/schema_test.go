@@ -66,6 +66,7 @@ func every() map[string]Event {
 	add("switch, bare", "switch", flow, func(e *Event) { e.Switch = &Switch{Backend: "b", Result: "refused"} })
 	add("flow_end", "flow_end", sample, func(e *Event) { e.FlowEnd = &FlowEnd{"fin", "spliced", 1, 2, 3, 4, 5} })
 	add("drop_summary", "drop_summary", Flow{}, func(e *Event) { e.DropSummary = map[string]uint64{"bad_checksum": 3} })
+	add("suppressed_summary", "suppressed_summary", Flow{}, func(e *Event) { e.SuppressedSummary = map[string]uint64{"pings": 12} })
 	add("gateway", "gateway", Flow{}, func(e *Event) { e.Gateway = &Gateway{"started", "sleight0"} })
 	add("gateway, bare", "gateway", Flow{}, func(e *Event) { e.Gateway = &Gateway{State: "stopped"} })
 	return all
