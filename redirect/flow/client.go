@@ -1,15 +1,10 @@
 package flow
 
+import "hash/maphash"
+
 // prefix is what counts as one client: an address with the rest cut off, IPv4
 // mapped into IPv6.
 type prefix [16]byte
-
-// client is one prefix's flows: a ring, so that one of them can be found among a
-// million others' without a walk.
-type client[E comparable] struct {
-	next *Member[E] // where the next search begins
-	n    int
-}
 
 func (t *Table[E]) prefix(k *Key) prefix {
 	a := k.Leg.Source().Addr()
@@ -24,57 +19,115 @@ func (t *Table[E]) prefix(k *Key) prefix {
 	return p.Addr().As16()
 }
 
+// clients finds the flows of each client by their prefix: open addressing, one slot
+// for a client, and the next ones where that is taken. It is one shard of many, so that
+// its growth is short. Table.mu guards it.
+type clients[E comparable] struct {
+	rings []*Member[E] // a flow of the client's, the first in its ring; nil: a free slot
+	used  int
+}
+
+// of is the shard of a prefix.
+func (t *Table[E]) of(p prefix) *clients[E] {
+	return &t.clients[maphash.Comparable(t.seed, p)%shards]
+}
+
+// slot is where a client's ring is, or the free slot where it would be.
+func (c *clients[E]) slot(t *Table[E], p prefix) (i int, known bool) {
+	n := len(c.rings)
+	if n == 0 {
+		return 0, false
+	}
+	for i = home(maphash.Comparable(t.seed, p), n); c.rings[i] != nil; i = (i + 1) % n {
+		if t.prefix(&c.rings[i].Key) == p {
+			return i, true
+		}
+	}
+	return i, false
+}
+
+// add gives a new client a slot. A quarter of them stays free, or a search would be long.
+func (c *clients[E]) add(t *Table[E], p prefix, first *Member[E]) {
+	if c.used >= len(c.rings)*3/4 {
+		c.resize(t, c.used*2+4)
+	}
+	i, _ := c.slot(t, p)
+	c.rings[i] = first
+	c.used++
+}
+
+// take frees a slot. What stands further on because this one was taken moves up.
+func (c *clients[E]) take(t *Table[E], i int) {
+	c.rings[i] = nil
+	c.used--
+	n := len(c.rings)
+	for j := (i + 1) % n; c.rings[j] != nil; j = (j + 1) % n {
+		m := c.rings[j]
+		c.rings[j] = nil
+		k, _ := c.slot(t, t.prefix(&m.Key))
+		c.rings[k] = m
+	}
+	if n > smallest && c.used*8 < n {
+		c.resize(t, c.used*2)
+	}
+}
+
+// resize moves all clients to n slots.
+func (c *clients[E]) resize(t *Table[E], n int) {
+	old := c.rings
+	c.rings = make([]*Member[E], n)
+	for _, m := range old {
+		if m != nil {
+			i, _ := c.slot(t, t.prefix(&m.Key))
+			c.rings[i] = m
+		}
+	}
+}
+
 // admit counts a flow to its client, within the bounds.
 func (t *Table[E]) admit(m *Member[E]) error {
 	p := t.prefix(&m.Key)
+	c := t.of(p)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	c := t.clients[p]
+	i, known := c.slot(t, p)
 	switch {
-	case m.counted:
+	case m.counted():
 		return ErrTaken
 	case t.cfg.Max > 0 && t.flows >= t.cfg.Max:
 		return ErrFull
-	case t.cfg.PerClient > 0 && c.n >= t.cfg.PerClient:
+	case known && t.cfg.PerClient > 0 && int(c.rings[i].flows) >= t.cfg.PerClient:
 		return ErrClientFull
 	}
 	t.flows++
-	m.counted = true
-	c.add(m)
-	t.clients[p] = c
+	if !known {
+		m.next, m.prev, m.flows = m, m, 1
+		c.add(t, p, m)
+		return nil
+	}
+	// Where the search comes last.
+	first := c.rings[i]
+	first.flows++
+	m.next, m.prev = first, first.prev
+	m.prev.next, m.next.prev = m, m
 	return nil
 }
 
 func (t *Table[E]) dismiss(m *Member[E]) {
 	p := t.prefix(&m.Key)
+	c := t.of(p)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.flows--
-	m.counted = false
-	c := t.clients[p]
-	if c.remove(m); c.n == 0 {
-		delete(t.clients, p)
-		return
-	}
-	t.clients[p] = c
-}
-
-// add puts a flow where the search comes last.
-func (c *client[E]) add(m *Member[E]) {
-	c.n++
-	if c.next == nil {
-		c.next, m.next, m.prev = m, m, m
-		return
-	}
-	m.next, m.prev = c.next, c.next.prev
-	m.prev.next, m.next.prev = m, m
-}
-
-func (c *client[E]) remove(m *Member[E]) {
-	c.n--
-	m.prev.next, m.next.prev = m.next, m.prev
-	if c.next == m {
-		c.next = m.next
+	i, _ := c.slot(t, p)
+	if n := c.rings[i].flows; n == 1 {
+		c.take(t, i)
+	} else {
+		m.prev.next, m.next.prev = m.next, m.prev
+		if c.rings[i] == m {
+			c.rings[i] = m.next
+		}
+		c.rings[i].flows = n - 1
 	}
 	m.next, m.prev = nil, nil
 }
@@ -111,19 +164,22 @@ func (t *Table[E]) Evict(k Key, sameClient bool, rank func(E) int) (victim E, fo
 	return victim, found
 }
 
-// someOf appends flows of one client, as many as dst has room for.
+// someOf appends flows of one client, as many as dst has room for. The next search
+// begins where this one has ended.
 func (t *Table[E]) someOf(p prefix, dst []E) []E {
+	c := t.of(p)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	c, ok := t.clients[p]
-	if !ok {
+	i, known := c.slot(t, p)
+	if !known {
 		return dst
 	}
-	for range min(c.n, cap(dst)) {
-		dst = append(dst, c.next.Of)
-		c.next = c.next.next
+	m, n := c.rings[i], c.rings[i].flows
+	for range min(int(n), cap(dst)) {
+		dst = append(dst, m.Of)
+		m = m.next
 	}
-	t.clients[p] = c
+	c.rings[i], m.flows = m, n
 	return dst
 }
 

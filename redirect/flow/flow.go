@@ -3,7 +3,7 @@
 //
 // An entry brings the table's own room with it, so that a look-up touches what
 // its caller touches anyway: a Member for its client leg, a Node for each serving
-// leg. The table adds a cache line for seven keys, and what it counts of clients.
+// leg. The table adds a cache line for seven keys, and a slot for each client.
 package flow
 
 import (
@@ -37,9 +37,12 @@ type Node[E comparable] struct {
 type Member[E comparable] struct {
 	Node[E]
 	next, prev *Member[E] // of the same client, in a ring; guarded by Table.mu
+	flows      int32      // in the ring, where this is its first; guarded by Table.mu
 	timer      int32      // place in the schedule, from 1; guarded by Timers.mu
-	counted    bool       // guarded by Table.mu
 }
+
+// counted reports whether the flow is one of its client's. The caller holds Table.mu.
+func (m *Member[E]) counted() bool { return m.next != nil }
 
 // Config bounds a table.
 type Config struct {
@@ -70,12 +73,12 @@ type Table[E comparable] struct {
 
 	mu      sync.Mutex // guards what follows; never held with a shard's lock
 	flows   int
-	clients map[prefix]client[E]
+	clients [shards]clients[E]
 }
 
 // New makes an empty table. It is not pre-sized to its bound.
 func New[E comparable](cfg Config) *Table[E] {
-	return &Table[E]{cfg: cfg, seed: maphash.MakeSeed(), clients: map[prefix]client[E]{}}
+	return &Table[E]{cfg: cfg, seed: maphash.MakeSeed()}
 }
 
 func (t *Table[E]) hash(k *Key) uint64 { return maphash.Comparable(t.seed, *k) }

@@ -181,8 +181,90 @@ func TestCountsAreTheFlows(t *testing.T) {
 	}
 	tab.Remove(m)
 	tab.Remove(m)
-	if tab.Len() != 0 || len(tab.clients) != 0 {
-		t.Errorf("%d flows, %d clients left", tab.Len(), len(tab.clients))
+	if known, _ := tab.known(); tab.Len() != 0 || known != 0 {
+		t.Errorf("%d flows, %d clients left", tab.Len(), known)
+	}
+}
+
+// known is how many clients have flows, and room for how many there is.
+func (t *Table[E]) known() (n, room int) {
+	for i := range t.clients {
+		n += t.clients[i].used
+		room += len(t.clients[i].rings)
+	}
+	return n, room
+}
+
+// Against a plain map: clients come and go, some with one flow and some with many, by
+// an order drawn by lot, until all of them are gone and their room with them.
+func TestClientsAgainstAModel(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 3))
+	tab := table(Config{PerClient: 3})
+	model, live := map[prefix]int{}, []*Member[*int](nil)
+	for step := range 120_000 {
+		if grow := step/40_000%2 == 0; len(live) > 0 && r.IntN(4) > 0 != grow {
+			i := r.IntN(len(live))
+			m := live[i]
+			live[i], live = live[len(live)-1], live[:len(live)-1]
+			tab.Remove(m)
+			model[tab.prefix(&m.Key)]--
+			if m.next != nil || m.prev != nil {
+				t.Fatal("a flow that is gone leads to others")
+			}
+		} else {
+			m := member(key("198.51.100.1", uint16(step)).from(r.IntN(8000)*256+step%256), new(int))
+			p, want := tab.prefix(&m.Key), error(nil)
+			if model[p] == 3 {
+				want = ErrClientFull
+			}
+			err := tab.Insert(m)
+			if err == ErrTaken {
+				continue
+			}
+			if err != want {
+				t.Fatalf("step %d: %v, want %v", step, err, want)
+			}
+			if err == nil {
+				model[p]++
+				live = append(live, m)
+			}
+		}
+		if step%100 == 0 && len(live) > 0 {
+			m := live[r.IntN(len(live))]
+			tab.wantRing(t, tab.prefix(&m.Key), model)
+		}
+	}
+	for p := range model {
+		tab.wantRing(t, p, model)
+	}
+	for _, m := range live {
+		tab.Remove(m)
+	}
+	if n, room := tab.known(); n != 0 || room > smallest*shards {
+		t.Errorf("%d clients left, room for %d", n, room)
+	}
+}
+
+// wantRing wants a client's flows to be as many as the model's, and in one ring.
+func (t *Table[E]) wantRing(test *testing.T, p prefix, model map[prefix]int) {
+	test.Helper()
+	i, known := t.of(p).slot(t, p)
+	if known != (model[p] > 0) {
+		test.Fatalf("known %v, with %d flows", known, model[p])
+	}
+	if !known {
+		return
+	}
+	first := t.of(p).rings[i]
+	n, m := 0, first
+	for ok := true; ok; ok = m != first {
+		if t.prefix(&m.Key) != p || m.next.prev != m {
+			test.Fatal("not a ring of one client's flows")
+		}
+		n, m = n+1, m.next
+	}
+	if n != model[p] || int(first.flows) != n {
+		test.Fatalf("%d flows in the ring, %d counted, want %d", n, first.flows, model[p])
 	}
 }
 
