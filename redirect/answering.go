@@ -457,8 +457,9 @@ func (w *worker) spoken(now time.Time, e *entry) {
 			f.Stream = e.rec.Stream()
 		}
 		e.rules.End(&f)
+		e.rules = nil
 	}
-	e.final, e.rules = true, nil
+	e.final = true
 }
 
 // stay leaves the flow on the decoy for good.

@@ -11,11 +11,12 @@ import (
 // drainClient gives the decoy, while S has not acknowledged the cut, its part of
 // a client's segment. It reports whether the backend gets one too.
 func (w *worker) drainClient(now time.Time, e *entry, seg *wire.Segment) (toBackend bool) {
-	e.draining = w.g.at(now.Add(w.g.cfg.Timeouts.Drain))
 	if !e.cli.SndUna.LessThan(e.cut) {
 		w.detach(now, e)
+		e.join()
 		return true
 	}
+	e.draining = w.g.at(now.Add(w.g.cfg.Timeouts.Drain))
 	moved := e.drainEdge.LessThan(e.cli.SndEdge)
 	e.drainEdge = e.cli.SndEdge
 	above := false
@@ -60,7 +61,6 @@ func (w *worker) belowCut(e *entry, l *leg, seg *wire.Segment) bool {
 // nothing comes out. Whatever it might still say has no flow.
 func (w *worker) detach(now time.Time, e *entry) {
 	l := e.dec
-	e.draining = 0
 	if l == nil {
 		return
 	}
@@ -71,7 +71,7 @@ func (w *worker) detach(now time.Time, e *entry) {
 	}
 	w.g.flows.Unbind(&l.node)
 	e.gate.Forget()
-	e.gate, e.dec = nil, nil
+	e.gate, e.dec, e.draining = nil, nil, 0
 }
 
 // decoyLost ends a flow whose decoy would not take the connection.

@@ -38,7 +38,8 @@ func (p Phase) String() string {
 const decoyDoor = 0xff
 
 // entry is one flow. Its lock guards everything in it; whoever holds the lock
-// is its worker.
+// is its worker. There can be a million, nearly all of them joined to a backend: what
+// a joined flow does not need is in early.
 type entry struct {
 	mu    sync.Mutex
 	w     *worker // who holds the lock
@@ -50,48 +51,63 @@ type entry struct {
 	decoy *DecoyConfig
 	phase Phase
 
-	started   instant
-	heard     instant // anything from either peer
-	spoke     instant // the client's last byte
-	closing   instant // when Closing ends
-	nextJudge instant // of a rule that looks at time, or of bytes not judged yet
-	repeated  instant // the last bare acknowledgement that was repeated
+	started  instant
+	heard    instant // anything from either peer
+	closing  instant // when Closing ends
+	repeated instant // the last bare acknowledgement that was repeated
 
 	cli      tcb.Leg
-	paws     uint32 // TS.Recent of the client leg (RFC 7323, section 4.3)
 	tsOffset uint32
 	ipID     uint16
 
-	rec     *record.Record // nil once no rule can ask for it
-	taken   int            // of the record budget, in bytes
-	judged  tcb.Seq        // client bytes before this may go to a serving leg
-	held    bool           // bytes from judged on wait for the end of a switch
-	final   bool           // the verdict is spoken
-	silent  bool           // verdict drop: what S sends is discarded
-	rules   *reading       // nil once the verdict is spoken
-	packets int
+	final  bool // the verdict is spoken
+	silent bool // verdict drop: what S sends is discarded
 
-	dec  *leg // nil before it is opened and after it was detached
+	*early
 	back *leg // nil before a switch
-	gate Gate // nil while there is no decoy
-	sw   *attempt
-
-	cut      tcb.Seq // once Spliced, in the client leg's numbers
-	draining instant
 
 	cliFIN, srvFIN tcb.Seq // after the FIN, in the client leg's numbers
 	hasCliFIN      bool
 	hasSrvFIN      bool
 	cliFINAcked    bool
+	ended          Phase     // what it was before Closing
 	why            string    // flow_end's reason
 	bytes, pkts    [2]uint64 // by the side that they came from
-	srtt, rttvar   time.Duration
-	handshakeTSEcr uint32
 	scheduled      instant
-	scaled         bool    // the client leg uses window scales
-	drainEdge      tcb.Seq // S's edge when the backend was last told of it
-	ended          Phase   // what it was before Closing
 }
+
+// early is what a flow needs until a backend serves it and the decoy is gone.
+type early struct {
+	paws      uint32  // TS.Recent of the client leg (RFC 7323, section 4.3)
+	scaled    bool    // the client leg uses window scales
+	held      bool    // bytes from judged on wait for the end of a switch
+	spoke     instant // the client's last byte that rules have read
+	nextJudge instant // of a rule that looks at time, or of bytes not judged yet
+
+	rec     *record.Record // nil once no rule can ask for it
+	taken   int            // of the record budget, in bytes
+	judged  tcb.Seq        // client bytes before this may go to a serving leg
+	packets int
+	rules   *reading // nil once the verdict is spoken
+
+	dec  *leg // nil before it is opened and after it was detached
+	gate Gate // nil while there is no decoy
+	sw   *attempt
+
+	cut       tcb.Seq // once Spliced, in the client leg's numbers
+	drainEdge tcb.Seq // S's edge when the backend was last told of it
+	draining  instant
+
+	srtt, rttvar   time.Duration // of the handshake
+	handshakeTSEcr uint32
+}
+
+// joined stands for early in every flow that a backend serves alone: no record, no
+// rules, no decoy, nothing held. It is shared, so nobody may write to it.
+var joined early
+
+// join gives up what only the phases before needed.
+func (e *entry) join() { e.early = &joined }
 
 // reading is what the rules know of a flow and keep of it.
 type reading struct {

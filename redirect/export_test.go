@@ -44,3 +44,6 @@ func (g *Gateway) BackendsCounted() int {
 	defer g.reloading.Unlock()
 	return len(g.onBackend)
 }
+
+// JoinedIsEmpty reports whether what all joined flows share is as it was.
+func JoinedIsEmpty() bool { return joined == (early{}) }

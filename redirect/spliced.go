@@ -44,9 +44,6 @@ func (w *worker) heardClient(now time.Time, e *entry, l *leg, seg *wire.Segment)
 			e.noteClientFIN(seg.End())
 		}
 	}
-	if len(seg.Payload) > 0 {
-		e.spoke = w.g.at(now)
-	}
 	l.HeardClient(now, seg)
 	w.finished(now, e)
 }

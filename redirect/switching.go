@@ -283,6 +283,7 @@ func (w *worker) commit(now time.Time, e *entry) {
 		return
 	}
 	w.detach(now, e)
+	e.join()
 }
 
 // giveHeld hands the recorded bytes that no serving leg has seen to a leg's own
