@@ -230,9 +230,7 @@ func TestZeroWindowsInEachPhase(t *testing.T) {
 			part := line.want[at:min(at+6, len(line.want))]
 			c.Wnd = 0
 			c.Hear(part)
-			c.WantNo("data beyond the edge", func(s *wire.Segment) bool {
-				return tcb.Diff(s.Seq, c.IRS)+len(s.Payload) > c.Got+1 // a probe of one byte may be
-			})
+			wantNothingBeyond(c)
 			c.Wnd = 6
 			c.Ack()
 		}
@@ -242,6 +240,16 @@ func TestZeroWindowsInEachPhase(t *testing.T) {
 	c.WantFIN()
 }
 
+// wantNothingBeyond wants no data beyond what an end has acknowledged with a window of
+// zero, but for a probe of one byte (RFC 9293, section 3.8.6.1).
+func wantNothingBeyond(e *scripted.End) {
+	e.Helper()
+	edge := e.Got
+	e.WantNo("data beyond the edge", func(s *wire.Segment) bool {
+		return tcb.Diff(s.Seq, e.IRS)+len(s.Payload) > edge+1
+	})
+}
+
 // A backend whose window is full gets no byte beyond it, and everything once it opens.
 func TestZeroWindowOfTheBackend(t *testing.T) {
 	l := newLines(t, linesConfig())
@@ -249,21 +257,20 @@ func TestZeroWindowOfTheBackend(t *testing.T) {
 		l.run(at, func(t *testing.T) {
 			c, d := synSent(t, l)
 			d.Opts.WndShift = 0
-			if d.Wnd = 64240; at != "joined" {
-				d.SYNWnd, d.Wnd = 6, 0
+			d.SYNWnd, d.Wnd = 6, 0
+			if at == "joined" {
+				d.SYNWnd, d.Wnd = 10, 4
 			}
 			d.SYNACK()
 			d.Hear("hello\n")
-			d.Say("hello\n")
 			d.Wnd = 0
+			d.Say("hello\n")
 			if at == "joined" {
 				d.Hear("go!\n")
 				c.WantAck()
 				c.Say("after\n")
 			}
-			d.WantNo("data beyond the edge", func(s *wire.Segment) bool {
-				return tcb.Diff(s.Seq, d.IRS)+len(s.Payload) > d.Got+1
-			})
+			wantNothingBeyond(d)
 			d.Wnd = 64240
 			d.Ack()
 			if at != "joined" {
