@@ -227,10 +227,10 @@ func TestZeroWindowsInEachPhase(t *testing.T) {
 	} {
 		c.Say(line.say)
 		for at := 0; at < len(line.want); at += 6 {
-			part := line.want[at:min(at+6, len(line.want))]
+			part, edge := line.want[at:min(at+6, len(line.want))], c.Got+6
 			c.Wnd = 0
 			c.Hear(part)
-			wantNothingBeyond(c)
+			wantNothingBeyond(c, edge)
 			c.Wnd = 6
 			c.Ack()
 		}
@@ -240,11 +240,13 @@ func TestZeroWindowsInEachPhase(t *testing.T) {
 	c.WantFIN()
 }
 
-// wantNothingBeyond wants no data beyond what an end has acknowledged with a window of
-// zero, but for a probe of one byte (RFC 9293, section 3.8.6.1).
-func wantNothingBeyond(e *scripted.End) {
+// wantNothingBeyond wants no data beyond the edge that an end has announced last, but for
+// a probe of one byte (RFC 9293, section 3.8.6.1).
+func wantNothingBeyond(e *scripted.End, edge int) {
 	e.Helper()
-	edge := e.Got
+	if e.Got > edge+1 {
+		e.Errorf("data beyond the edge: %d bytes were received, not %d", e.Got, edge)
+	}
 	e.WantNo("data beyond the edge", func(s *wire.Segment) bool {
 		return tcb.Diff(s.Seq, e.IRS)+len(s.Payload) > edge+1
 	})
@@ -270,7 +272,7 @@ func TestZeroWindowOfTheBackend(t *testing.T) {
 				c.WantAck()
 				c.Say("after\n")
 			}
-			wantNothingBeyond(d)
+			wantNothingBeyond(d, d.Got)
 			d.Wnd = 64240
 			d.Ack()
 			if at != "joined" {
