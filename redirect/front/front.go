@@ -95,8 +95,7 @@ func (t *Table) Len() int { return len(t.m) }
 func (t *Table) Knows(seg *wire.Segment) bool { return t.find(seg.Tuple()) != nil }
 
 // SYN takes a client's SYN, which host answers if it is the first. The same one
-// again draws the SYN-ACK again; another one on the same pair a challenge ACK (RFC
-// 5961, section 4; RFC 9293, section 3.10.7.4).
+// again draws the SYN-ACK again; for another one on the same pair see otherSYN.
 func (t *Table) SYN(now time.Time, seg *wire.Segment, host *Host, out *wire.Segment) Result {
 	key := seg.Tuple()
 	h := t.m[t.slot(key)]
@@ -106,7 +105,7 @@ func (t *Table) SYN(now time.Time, seg *wire.Segment, host *Host, out *wire.Segm
 	case h != nil && h.irs == seg.Seq:
 		return t.again(now, h, out)
 	case h != nil:
-		return t.challenge(now, h, out)
+		return t.otherSYN(now, h, seg, out)
 	case seg.Flags.Has(wire.FIN):
 		return Ignored // no connection begins with its end; Linux is silent
 	case len(t.m) >= t.cfg.Max:
@@ -123,7 +122,7 @@ func (t *Table) open(now time.Time, key tcb.Tuple, seg *wire.Segment, host *Host
 	h := &record{
 		leg: key, irs: seg.Seq, iss: t.iss(now, key), host: host,
 		n:        host.Profile.Negotiate(seg, t.cfg.MTU),
-		tsOffset: t.hash(key, useTS), tsRecent: seg.Opts.TSVal, started: t.since(now),
+		tsOffset: t.offset(key), tsRecent: seg.Opts.TSVal, started: t.since(now),
 		syn: synOf(seg),
 	}
 	h.tsFirst = t.clock(now) + h.tsOffset
@@ -142,8 +141,8 @@ func (t *Table) Segment(now time.Time, seg, out *wire.Segment) (Result, HalfOpen
 		return None, HalfOpen{}
 	case seg.Flags.Has(wire.RST):
 		return t.reset(now, h, seg, out), HalfOpen{}
-	case seg.Flags.Has(wire.SYN):
-		return t.challenge(now, h, out), HalfOpen{}
+	case seg.Flags.Has(wire.SYN) && (!seg.Flags.Has(wire.ACK) || seg.Ack == h.iss+1):
+		return t.otherSYN(now, h, seg, out), HalfOpen{}
 	case !seg.Flags.Has(wire.ACK):
 		return Ignored, HalfOpen{}
 	case seg.Ack != h.iss+1:
@@ -171,7 +170,12 @@ func (h *record) acceptable(seg *wire.Segment) bool {
 			return false
 		}
 	}
-	// RFC 9293, section 3.4: some of it lies in the window.
+	return h.inWindow(seg)
+}
+
+// inWindow reports whether some of a segment lies in the window (RFC 9293, section
+// 3.4).
+func (h *record) inWindow(seg *wire.Segment) bool {
 	at, end, wnd := tcb.Diff(seg.Seq, h.irs+1), tcb.Diff(seg.End(), h.irs+1), int(h.n.Wnd)
 	return at == 0 || end > 0 && at < wnd || at == wnd && end == wnd
 }
@@ -191,6 +195,20 @@ func (t *Table) completed(now time.Time, h *record, seg *wire.Segment) HalfOpen 
 		o.RTT = max(t.since(now)-h.sent, time.Microsecond)
 	}
 	return o
+}
+
+// otherSYN takes a SYN that did not begin this handshake. Before the window, or
+// beyond it, it draws a challenge ACK (RFC 5961, section 4). For one within Linux has
+// kept RFC 793's rule (tcp_check_req): a RST, and the handshake is over.
+func (t *Table) otherSYN(now time.Time, h *record, seg, out *wire.Segment) Result {
+	old := h.n.TS && seg.Opts.HasTS && tcb.TSLess(seg.Opts.TSVal, h.tsRecent)
+	if old || seg.Seq == h.irs || !h.inWindow(seg) {
+		return t.challenge(now, h, out)
+	}
+	h.host.Profile.RST(out, seg)
+	out.FlowLabel = t.label(h)
+	t.drop(h)
+	return Reply
 }
 
 // reset takes a RST: exact, or challenged (RFC 5961, section 3.2).

@@ -217,7 +217,7 @@ func TestTheSameSYNAgain(t *testing.T) {
 func TestAnotherSYNDrawsAChallenge(t *testing.T) {
 	each(t, func(d *dialogue) {
 		d.open()
-		for _, off := range []int{-5000, 1, 777, 100_000} {
+		for _, off := range []int{-5000, -1, 1 + 65160, 100_000} {
 			other := d.syn()
 			other.Seq += tcb.Seq(off)
 			d.says(other)
@@ -226,10 +226,45 @@ func TestAnotherSYNDrawsAChallenge(t *testing.T) {
 			d.wantIdle("a challenge each half second (RFC 5961, section 7)")
 			d.wait(500 * time.Millisecond)
 		}
+		old := d.syn()
+		old.Seq += 777
+		old.Opts.TSVal--
+		d.says(old)
+		d.wantChallenge("in the window, but an old duplicate")
+		d.wait(500 * time.Millisecond)
 		d.says(d.segment(wire.SYN|wire.ACK, 0, d.iss+1, ""))
 		d.wantChallenge("a SYN-ACK")
 		d.says(d.ack(""))
 		d.want("the handshake is where it was", Complete)
+	})
+}
+
+// "If the SYN is in the window it is an error, send a reset" (RFC 793, section 3.9):
+// Linux has kept that for SYN-RECEIVED.
+func TestASYNInTheWindowEndsTheHandshake(t *testing.T) {
+	each(t, func(d *dialogue) {
+		for _, off := range []int{1, 777, 65160} {
+			d.iss = 0
+			d.open()
+			other := d.syn()
+			other.Seq += tcb.Seq(off)
+			d.says(other)
+			d.want("another SYN", Reply)
+			if o := &d.out; o.Flags != wire.RST|wire.ACK || o.Seq != 0 || o.Ack != other.Seq+1 {
+				t.Errorf("%v seq %d ack %d", o.Flags, o.Seq, o.Ack)
+			}
+			d.says(d.ack(""))
+			d.want("there is no handshake any more", None)
+		}
+		d.iss = 0
+		d.open()
+		d.says(d.segment(wire.SYN|wire.ACK, 1, d.iss+1, ""))
+		d.want("a SYN-ACK", Reply)
+		if o := &d.out; o.Flags != wire.RST || o.Seq != d.iss+1 {
+			t.Errorf("%v seq %d", o.Flags, o.Seq)
+		}
+		d.says(d.ack(""))
+		d.want("there is no handshake any more", None)
 	})
 }
 

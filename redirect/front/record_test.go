@@ -150,14 +150,33 @@ func TestISNs(t *testing.T) {
 	c := talk(t, 1000)
 	c.wait(4 * time.Second)
 	c.open()
-	if got := tcb.Diff(c.iss, a.iss); got != 1_000_000 {
-		t.Errorf("moved by %d in 4 s, want a million: 4 µs a tick", got)
+	if got := tcb.Diff(c.iss, a.iss); got != 62_500_000 {
+		t.Errorf("moved by %d in 4 s, want 62,500,000: 64 ns a tick, as Linux", got)
 	}
 	e := talk(t, 1000)
 	e.client = netip.AddrPortFrom(e.client.Addr(), 40001)
 	e.open()
 	if d := tcb.Diff(e.iss, a.iss); -1000 < d && d < 1000 {
 		t.Errorf("the next port's ISN lies %d away", d)
+	}
+}
+
+// One clock for all ports of two hosts, as a scanner finds it that compares a few;
+// another for each other host.
+func TestTimestampsOfTwoHosts(t *testing.T) {
+	at := func(client string, after time.Duration) uint32 {
+		d := talk(t, 1000)
+		d.client = netip.MustParseAddrPort(client)
+		d.wait(after)
+		d.open()
+		return d.tsval
+	}
+	first := at("198.51.100.7:40000", 0)
+	if got := at("198.51.100.7:40001", 100*time.Millisecond); got != first+100 {
+		t.Errorf("TSVal %d after %d 100 ms before", got, first)
+	}
+	if got := at("198.51.100.8:40000", 0); got == first {
+		t.Error("another client, the same clock")
 	}
 }
 
