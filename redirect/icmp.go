@@ -160,20 +160,21 @@ func inFlight(l *tcb.Leg, seq tcb.Seq) bool {
 	return !seq.LessThan(l.SndUna) && seq.LessThan(l.SndNxt)
 }
 
-// probe answers a ping or a UDP datagram as the profile's host does, where a
-// decoy matches the address.
+// probe answers a ping, a UDP datagram or another protocol as the profile's host
+// does, where a decoy matches the address.
 func (w *worker) probe(now time.Time, pkt []byte, off wire.Offload) {
 	d := w.g.policy.Load().matchAddr(w.ip.Src, w.ip.Dst)
 	if d == nil || d.Kind == Filtered {
 		return
 	}
 	p := d.Profile
-	n := p.Probe(w.out[headroom:], &w.ip, pkt, off, uint16(w.g.probes.Add(1)))
+	n := p.Probe(w.out[headroom:], &w.ip, pkt, off, uint16(w.g.probes.Add(1)), now)
 	if n == 0 {
 		return
 	}
 	// A host limits its errors; an answer to a ping is none.
-	if w.ip.Proto == wire.ProtoUDP && !w.g.errors.allow(now, w.ip.Dst, w.ip.Src, &p.Limits) {
+	ping := w.ip.Proto == wire.ProtoICMP4 && w.ip.Src.Is4() || w.ip.Proto == wire.ProtoICMP6 && !w.ip.Src.Is4()
+	if !ping && !w.g.errors.allow(now, w.ip.Dst, w.ip.Src, &p.Limits) {
 		w.g.add(icmpRate)
 		return
 	}

@@ -3,6 +3,7 @@ package profile
 import (
 	"encoding/binary"
 	"net/netip"
+	"time"
 
 	"sleight/stack/wire"
 )
@@ -14,7 +15,13 @@ const (
 
 	echoRequest4, echoReply4 = 8, 0
 	echoRequest6, echoReply6 = 128, 129
-	port4, port6             = 3, 4 // code of "port unreachable"
+	timeRequest, timeReply   = 13, 14
+	timeMessage              = icmpHeader + 3*4 // bytes (RFC 792)
+	port4, port6             = 3, 4             // code of "port unreachable"
+	protocol4, nextHeader6   = 2, 1             // code of "protocol unreachable", "unrecognized Next Header"
+	nextHeaderAt             = 6                // in an IPv6 header
+
+	igmp, udpLite, noNext = 2, 136, 59 // protocols that a host without such sockets takes in silence
 
 	// quote4 and quote6 bound what an error quotes: the whole error has at most
 	// 576 bytes (RFC 1812, section 4.3.2.3), or the least MTU (RFC 4443, section 2.4).
@@ -25,25 +32,36 @@ const (
 	internetControl = 0xc0
 )
 
-// Probe writes what the host says to a ping or to a UDP datagram for a closed
-// port, and returns its length; 0: nothing. pkt is the packet that in describes,
-// id the IP ID of the answer, whose DF bit is not set: a series of the host's.
-// Errors are limited: see Limits. dst must have room for as much as pkt has, and
-// for 1280 bytes.
-func (p *Profile) Probe(dst []byte, in *wire.Packet, pkt []byte, off wire.Offload, id uint16) int {
-	switch in.Proto {
-	case wire.ProtoICMP4:
-		if in.Src.Is4() {
-			return p.echo(dst, in, echoRequest4, echoReply4, id)
+// Probe writes what the host says to a ping, to a question for the time, to a UDP
+// datagram for a closed port or to a protocol that it does not speak, and returns its
+// length; 0: nothing. pkt is the packet that in describes, id the IP ID of the
+// answer, whose DF bit is not set: a series of the host's. Errors are limited: see
+// Limits. dst must have room for as much as pkt has, and for 1280 bytes.
+func (p *Profile) Probe(dst []byte, in *wire.Packet, pkt []byte, off wire.Offload, id uint16, now time.Time) int {
+	is4 := in.Src.Is4()
+	switch {
+	case in.Proto == wire.ProtoICMP4 && is4:
+		if n := p.echo(dst, in, echoRequest4, echoReply4, id); n > 0 {
+			return n
 		}
-	case wire.ProtoICMP6:
-		if !in.Src.Is4() {
-			return p.echo(dst, in, echoRequest6, echoReply6, id)
+		return p.time(dst, in, id, now)
+	case in.Proto == wire.ProtoICMP6 && !is4:
+		return p.echo(dst, in, echoRequest6, echoReply6, id)
+	case in.Proto == wire.ProtoUDP:
+		if !datagram(in, off) {
+			return 0
 		}
-	case wire.ProtoUDP:
-		if datagram(in, off) {
-			return p.unreachable(dst, in, pkt, id)
+		if is4 {
+			return p.problem(dst, in, pkt, wire.Unreachable4, port4, 0, id)
 		}
+		return p.problem(dst, in, pkt, wire.Unreachable6, port6, 0, id)
+	case in.Proto == igmp || in.Proto == udpLite || in.Proto == noNext:
+	case is4:
+		// RFC 1122, section 3.2.2.1.
+		return p.problem(dst, in, pkt, wire.Unreachable4, protocol4, 0, id)
+	case !in.Options: // else nobody has noted where the header is that names it
+		// RFC 8200, section 4.
+		return p.problem(dst, in, pkt, wire.ParamProblem6, nextHeader6, nextHeaderAt, id)
 	}
 	return 0
 }
@@ -59,16 +77,30 @@ func (p *Profile) echo(dst []byte, in *wire.Packet, request, reply uint8, id uin
 	return p.finish(dst, in, len(msg), in.TOS, id)
 }
 
-// unreachable says that the port is closed.
-func (p *Profile) unreachable(dst []byte, in *wire.Packet, pkt []byte, id uint16) int {
-	typ, code, quote, tos := uint8(wire.Unreachable6), uint8(port6), quote6, uint8(0)
+// time answers a question for the time: milliseconds of the day, UTC (RFC 792).
+func (p *Profile) time(dst []byte, in *wire.Packet, id uint16, now time.Time) int {
+	if len(in.L4) < icmpHeader+4 || in.L4[0] != timeRequest || l4Sum(in) != 0xffff {
+		return 0
+	}
+	msg := dst[headerOf(in):][:timeMessage]
+	copy(msg, in.L4[:icmpHeader+4])
+	msg[0], msg[1] = timeReply, 0
+	ms := uint32(now.Sub(now.Truncate(24 * time.Hour)).Milliseconds())
+	binary.BigEndian.PutUint32(msg[icmpHeader+4:], ms)
+	binary.BigEndian.PutUint32(msg[icmpHeader+8:], ms)
+	return p.finish(dst, in, len(msg), in.TOS, id)
+}
+
+// problem is an ICMP error about a packet, which it quotes.
+func (p *Profile) problem(dst []byte, in *wire.Packet, pkt []byte, typ, code uint8, pointer uint32, id uint16) int {
+	quote, tos := quote6, uint8(0)
 	if in.Src.Is4() {
-		typ, code, quote, tos = wire.Unreachable4, port4, quote4, in.TOS&^ecn|internetControl
+		quote, tos = quote4, in.TOS&^ecn|internetControl
 	}
 	pkt = pkt[:min(len(pkt), quote)]
 	msg := dst[headerOf(in):][:icmpHeader+len(pkt)]
-	clear(msg[:icmpHeader])
 	msg[0], msg[1] = typ, code
+	binary.BigEndian.PutUint32(msg[4:], pointer)
 	copy(msg[icmpHeader:], pkt)
 	return p.finish(dst, in, len(msg), tos, id)
 }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"gvisor.dev/gvisor/pkg/tcpip/checksum"
 
@@ -55,7 +56,7 @@ func probe(t *testing.T, pkt []byte, off wire.Offload) (out wire.Packet, ok bool
 	}
 	before := bytes.Clone(pkt)
 	dst := dirty(len(pkt) + 1280)
-	n := Linux.Probe(dst, &in, pkt, off, 4711)
+	n := Linux.Probe(dst, &in, pkt, off, 4711, noon)
 	if !bytes.Equal(before, pkt) {
 		t.Fatal("the request was changed")
 	}
@@ -93,7 +94,7 @@ func TestPing(t *testing.T) {
 		proto                 uint8
 		request, reply, other string
 	}{
-		{4, wire.ProtoICMP4, "08", "00", "0d"},
+		{4, wire.ProtoICMP4, "08", "00", "11"},
 		{6, wire.ProtoICMP6, "80", "81", "87"},
 	} {
 		for _, code := range []string{"00", "09"} {
@@ -109,11 +110,10 @@ func TestPing(t *testing.T) {
 		bad := packet(tt.v, tt.proto, 0, tt.request+"000000"+rest, 2)
 		bad[len(bad)-1] ^= 1
 		for why, pkt := range map[string][]byte{
-			"a bad checksum":   bad,
-			"a short one":      packet(tt.v, tt.proto, 0, tt.request+"00000012", 2),
-			"an answer":        packet(tt.v, tt.proto, 0, tt.reply+"000000"+rest, 2),
-			"something else":   packet(tt.v, tt.proto, 0, tt.other+"000000"+rest, 2),
-			"the other ICMP's": packet(tt.v, wire.ProtoICMP4+wire.ProtoICMP6-tt.proto, 0, tt.request+"000000"+rest, 2),
+			"a bad checksum": bad,
+			"a short one":    packet(tt.v, tt.proto, 0, tt.request+"00000012", 2),
+			"an answer":      packet(tt.v, tt.proto, 0, tt.reply+"000000"+rest, 2),
+			"something else": packet(tt.v, tt.proto, 0, tt.other+"000000"+rest, 2),
 		} {
 			if _, ok := probe(t, pkt, wire.Offload{}); ok {
 				t.Errorf("ipv%d: %s was answered", tt.v, why)
@@ -187,12 +187,74 @@ func trailed(v int) []byte {
 	return longer
 }
 
-// Other protocols are not the profile's.
-func TestSilenceToOthers(t *testing.T) {
-	for _, v := range []int{4, 6} {
-		if _, ok := probe(t, packet(v, 47, 0, "0000 0000 0000 0000 0000", 8), wire.Offload{}); ok {
-			t.Errorf("ipv%d: GRE was answered", v)
+// noon is when every probe comes, and what Linux calls that: ms of the day.
+var noon = time.Date(2026, 11, 26, 12, 0, 0, 5e6, time.UTC)
+
+const noonMS = "0293 2e05"
+
+// What Linux 6.18 answered to protocols that nobody has: IPv4 "protocol unreachable"
+// (RFC 1122, section 3.2.2.1), IPv6 "unrecognized Next Header" at byte 6 (RFC 8200,
+// section 4).
+func TestUnknownProtocols(t *testing.T) {
+	const otherICMP = 0 // the other family's
+	for _, proto := range []byte{4, 33, 47, 50, 51, 89, 132, 143, 255, otherICMP} {
+		for v, head := range map[int]string{4: "0302", 6: "0401"} {
+			proto := proto
+			if proto == otherICMP {
+				proto = map[int]byte{4: wire.ProtoICMP6, 6: wire.ProtoICMP4}[v]
+			}
+			pkt := packet(v, proto, 0x4b, "0000 0000 0000 0000 0000", 8)
+			out, ok := probe(t, pkt, wire.Offload{})
+			if !ok {
+				t.Fatalf("ipv%d, protocol %d: silence", v, proto)
+			}
+			pointer := map[int]string{4: "00000000", 6: "00000006"}[v]
+			if got := hex.EncodeToString(out.L4[:2]) + hex.EncodeToString(out.L4[4:8]); got != head+pointer {
+				t.Errorf("ipv%d, protocol %d: %s", v, proto, got)
+			}
+			if !bytes.Equal(out.L4[8:], pkt) {
+				t.Errorf("ipv%d, protocol %d: quotes %x", v, proto, out.L4[8:])
+			}
+			if tos := map[int]uint8{4: 0xc8, 6: 0}[v]; out.TOS != tos {
+				t.Errorf("ipv%d: ToS %#x, want %#x", v, out.TOS, tos)
+			}
 		}
+	}
+	for _, proto := range []byte{2, 59, 136} {
+		for _, v := range []int{4, 6} {
+			if _, ok := probe(t, packet(v, proto, 0, "0000 0000 0000 0000 0000", 8), wire.Offload{}); ok {
+				t.Errorf("ipv%d: protocol %d was answered", v, proto)
+			}
+		}
+	}
+}
+
+// ICMP's question for the time, as Linux answers it (icmp_timestamp): 20 bytes,
+// whatever more came, and code 0.
+func TestTimestampRequest(t *testing.T) {
+	for _, tt := range []struct{ ask, want string }{
+		{"0d00 0000 0102 0003 11223344 00000000 00000000", "0e00 0102 0003 11223344" + noonMS + noonMS},
+		{"0d07 0000 0102 0003 11223344", "0e00 0102 0003 11223344" + noonMS + noonMS},
+		{"0d00 0000 0102 0003 11223344 55667788 99aabbcc ffff", "0e00 0102 0003 11223344" + noonMS + noonMS},
+		{"0d00 0000 0102 0003 1122", ""},
+		{"1100 0000 0102 0003 00000000", ""},
+	} {
+		out, ok := probe(t, packet(4, wire.ProtoICMP4, 0x48, tt.ask, 2), wire.Offload{})
+		got := ""
+		if ok {
+			got = hex.EncodeToString(out.L4[:2]) + hex.EncodeToString(out.L4[4:])
+		}
+		if got != strings.ReplaceAll(tt.want, " ", "") {
+			t.Errorf("%s: answer %s, want %s", tt.ask, got, tt.want)
+		}
+		if ok && out.TOS != 0x48 {
+			t.Errorf("ToS %#x", out.TOS)
+		}
+	}
+	damaged := packet(4, wire.ProtoICMP4, 0, "0d00 0000 0102 0003 11223344 00000000 00000000", 2)
+	damaged[len(damaged)-1] ^= 1
+	if _, ok := probe(t, damaged, wire.Offload{}); ok {
+		t.Error("a damaged one was answered")
 	}
 }
 
