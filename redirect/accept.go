@@ -85,8 +85,8 @@ func (g *Gateway) newEntry(now time.Time, seg *wire.Segment, h *front.HalfOpen, 
 	e := &entry{
 		id:      g.newID(),
 		decoy:   o.decoy,
-		started: g.at(h.Started), heard: g.at(now), tsOffset: h.TSOffset,
-		early: &early{spoke: g.at(now), paws: h.TSRecent, judged: h.IRS + 1},
+		started: g.at(h.Started), heard: g.at(now), tsOffset: h.TSOffset, paws: h.TSRecent,
+		early: &early{spoke: g.at(now), judged: h.IRS + 1},
 	}
 	e.node.Key, e.node.Of = clientKey(seg), e
 	e.ipID = uint16(g.hash(e.node.Key, 1))

@@ -35,10 +35,12 @@ func (w *worker) client(now time.Time, e *entry, seg *wire.Segment) (again bool)
 	switch {
 	case e.silent:
 		w.g.add(ruleDrop)
+	case seg.Flags&(wire.SYN|wire.RST) == wire.SYN:
+		return w.clientSYN(now, e, seg)
+	case e.phase == Closing && e.back == nil:
+		w.afterEnd(now, e, seg)
 	case seg.Flags.Has(wire.RST):
 		w.clientRST(now, e, seg)
-	case seg.Flags.Has(wire.SYN):
-		return w.clientSYN(now, e, seg)
 	case !seg.Flags.Has(wire.ACK):
 		w.g.add(unacceptable)
 	case e.phase == Answering && e.passes():
@@ -66,10 +68,7 @@ func (w *worker) converse(now time.Time, e *entry, seg *wire.Segment) {
 	cli.HeardAck(seg.Ack, seg.Wnd)
 	if seg.Opts.HasTS {
 		cli.HeardTS(seg.Opts.TSVal)
-		// RFC 7323, section 4.3: only what stands at the left edge.
-		if !cli.RcvNxt.LessThan(seg.Seq) && !tcb.TSLess(seg.Opts.TSVal, e.paws) {
-			e.paws = seg.Opts.TSVal
-		}
+		e.noteTS(seg)
 	}
 	if e.dec != nil {
 		e.dec.HeardClient(now, seg)
@@ -90,33 +89,75 @@ func (w *worker) converse(now time.Time, e *entry, seg *wire.Segment) {
 // acknowledgement that it would send.
 func (w *worker) acceptable(now time.Time, e *entry, seg *wire.Segment) bool {
 	cli := &e.cli
-	old := cli.TS && seg.Opts.HasTS && tcb.TSLess(seg.Opts.TSVal, e.paws)
 	beyond := cli.RcvEdge.LessThan(seg.End())
 	before := seg.End().LessThan(cli.RcvNxt) || seg.Len() == 0 && seg.Seq.LessThan(cli.RcvNxt)
-	unsent := cli.SndNxt.LessThan(seg.Ack)
-	ancient := tcb.Diff(cli.SndUna, seg.Ack) > int(tcb.MaxWnd(cli.SndShift))
-	if !old && !beyond && !before && !unsent && !ancient {
+	switch {
+	case beyond || before || e.duplicate(now, seg):
+		w.repeatAck(now, e, seg)
+	case cli.SndNxt.LessThan(seg.Ack) || e.ancient(seg):
+		w.challenge(now, e)
+	default:
 		return true
 	}
 	w.g.add(unacceptable)
-	var dup wire.Block
-	if seg.Len() > 0 && seg.Seq.LessThan(cli.RcvNxt) {
-		dup = wire.Block{Start: seg.Seq, End: tcb.Min(seg.End(), cli.RcvNxt)}
-	}
-	w.repeatAck(now, e, dup)
 	return false
 }
 
-// repeatAck sends the last acknowledgement again, with a D-SACK block for data
-// that came twice (RFC 2883); bare ones are limited.
-func (w *worker) repeatAck(now time.Time, e *entry, dup wire.Block) {
-	if dup.Start == dup.End {
-		if now.Sub(w.g.time(e.repeated)) < repeatEvery {
-			return
-		}
-		e.repeated = w.g.at(now)
+// duplicate reports whether a segment is an old one by its time (RFC 7323, section
+// 5.3). A bare acknowledgement that says nothing new may have been overtaken by
+// others: Linux lets it pass for about a retransmission timeout (tcp_disordered_ack).
+func (e *entry) duplicate(now time.Time, seg *wire.Segment) bool {
+	cli := &e.cli
+	if !cli.TS || !seg.Opts.HasTS || !tcb.TSLess(seg.Opts.TSVal, e.paws) {
+		return false
 	}
-	w.ackClient(now, e, dup)
+	edge := seg.Ack.Add(tcb.Size(seg.Wnd) << cli.SndShift)
+	overtaken := seg.Len() == 0 && seg.Seq == cli.RcvNxt && seg.Ack == cli.SndUna && seg.Wnd > 0 && !cli.SndEdge.LessThan(edge)
+	return !overtaken || int64(e.paws-seg.Opts.TSVal) > overtakenFor.Milliseconds()
+}
+
+// overtakenFor is 1.2 times Linux's least retransmission timeout, in a client's clock of 1 ms.
+const overtakenFor = 240 * time.Millisecond
+
+// ancient reports whether a segment acknowledges what lies further back than any
+// window (RFC 5961, section 5.2).
+func (e *entry) ancient(seg *wire.Segment) bool {
+	return tcb.Diff(e.cli.SndUna, seg.Ack) > int(tcb.MaxWnd(e.cli.SndShift))
+}
+
+// noteTS keeps the time of what stands at the left edge (RFC 7323, section 4.3).
+func (e *entry) noteTS(seg *wire.Segment) {
+	if !e.cli.RcvNxt.LessThan(seg.Seq) && !tcb.TSLess(seg.Opts.TSVal, e.paws) {
+		e.paws = seg.Opts.TSVal
+	}
+}
+
+// repeatAck answers a segment that is not acceptable with the last acknowledgement
+// and, for what came before, a D-SACK block (RFC 2883). Linux limits the answers to
+// bare ones only.
+func (w *worker) repeatAck(now time.Time, e *entry, seg *wire.Segment) {
+	if seg.Len() == 0 {
+		w.challenge(now, e)
+		return
+	}
+	w.ackClient(now, e, e.had(seg))
+}
+
+// had is the part of a segment that was acknowledged before, FIN and all.
+func (e *entry) had(seg *wire.Segment) (dup wire.Block) {
+	if seg.Seq.LessThan(e.cli.RcvNxt) && !e.timeWait() {
+		dup = wire.Block{Start: seg.Seq, End: tcb.Min(seg.End(), e.cli.RcvNxt)}
+	}
+	return dup
+}
+
+// challenge sends the last acknowledgement again (RFC 5961), so often as a host does.
+func (w *worker) challenge(now time.Time, e *entry) {
+	if now.Sub(w.g.time(e.repeated)) < repeatEvery {
+		return
+	}
+	e.repeated = w.g.at(now)
+	w.ackClient(now, e, wire.Block{})
 }
 
 // ackClient sends S an acknowledgement in the serving leg's name.
@@ -138,7 +179,26 @@ func (w *worker) ackClient(now time.Time, e *entry, dup wire.Block) {
 		}
 	}
 	l.FillClient(now, &w.own)
+	if e.back != l {
+		w.asHost(now, e, &w.own)
+	}
 	w.toClient(e, &w.own)
+}
+
+// asHost gives an acknowledgement of the gateway's own what a host's has: the time of
+// now, an echo of what stands at the left edge (RFC 7323, section 4.3), and in
+// TIME-WAIT no IP ID.
+func (w *worker) asHost(now time.Time, e *entry, seg *wire.Segment) {
+	if e.phase == Closing && e.timeWait() {
+		seg.ID = 0
+	}
+	if !seg.Opts.HasTS {
+		return
+	}
+	if val := w.g.clock(e, now); tcb.TSLess(e.cli.TSSent, val) {
+		seg.Opts.TSVal, e.cli.TSSent = val, val
+	}
+	seg.Opts.TSEcr = e.paws
 }
 
 // assemble records a segment's bytes and judges what has come in order. It
@@ -193,7 +253,7 @@ func (w *worker) ahead(now time.Time, e *entry) {
 // oldBytes takes a segment whose bytes were all seen before.
 func (w *worker) oldBytes(now time.Time, e *entry, seg *wire.Segment, out record.Outcome) (sent bool) {
 	if !e.cli.RcvNxt.LessThan(seg.End()) {
-		w.repeatAck(now, e, out.Dup) // acknowledged already
+		w.repeatAck(now, e, seg) // acknowledged already
 		return false
 	}
 	if e.held && !seg.End().LessThan(e.judged+1) {

@@ -19,6 +19,7 @@ func (e *entry) noteClientFIN(end tcb.Seq) {
 func (e *entry) noteServerFIN(end tcb.Seq) {
 	if !e.hasSrvFIN {
 		e.srvFIN, e.hasSrvFIN = end, true
+		e.srvFirst = !e.hasCliFIN
 	}
 }
 
@@ -70,12 +71,12 @@ func (w *worker) clientRST(now time.Time, e *entry, seg *wire.Segment) {
 	if e.rec != nil && seg.Seq == e.rec.Next() {
 		exact = true
 	}
-	if !exact && !e.cli.InWindow(seg.Seq, seg.Seq) {
+	if !exact && (seg.Seq.LessThan(e.cli.RcvNxt) || e.cli.RcvEdge.LessThan(seg.Seq)) {
 		w.g.add(unacceptable)
 		return
 	}
 	if !exact && (e.phase == Answering || e.phase == Replaying) {
-		w.repeatAck(now, e, wire.Block{}) // a challenge ACK
+		w.challenge(now, e)
 		return
 	}
 	if e.phase == Replaying && e.sw != nil {
@@ -123,7 +124,7 @@ func (w *worker) servingRST(now time.Time, e *entry, l *leg, seg *wire.Segment) 
 	if e.sw != nil {
 		w.cancel(now, e)
 	}
-	seg.Payload = seg.Payload[:0]
+	seg.Payload, seg.DF = seg.Payload[:0], true
 	w.relayServing(now, e, l, seg)
 	if exact {
 		w.close(now, e, "reset", w.g.cfg.Timeouts.Closing)
@@ -149,15 +150,42 @@ func (w *worker) clientSYN(now time.Time, e *entry, seg *wire.Segment) (again bo
 		return true
 	case e.phase == Spliced && e.back != nil:
 		w.relay(now, e, e.back, seg)
+	case e.phase == Closing && e.back == nil && !e.timeWait():
+		w.afterEnd(now, e, seg)
 	default:
-		w.repeatAck(now, e, wire.Block{}) // a challenge ACK (RFC 5961, section 4)
+		w.challenge(now, e) // RFC 5961, section 4
 	}
 	return false
 }
 
+// timeWait reports whether the host remembers the connection: it has closed first
+// (RFC 9293, section 3.6). Else a flow in Closing is nothing to it any more.
+func (e *entry) timeWait() bool { return e.why == "fin" && e.srvFirst }
+
+// afterEnd answers, once both ends of a decoy's connection have closed or one has
+// reset it, what the host would say to a segment that is no SYN of a new one. Its
+// netstack would keep silent.
+func (w *worker) afterEnd(now time.Time, e *entry, seg *wire.Segment) {
+	w.g.add(unacceptable)
+	switch {
+	case !e.timeWait():
+		// RFC 9293, section 3.10.7.2: only an ACK draws a RST in LISTEN.
+		if seg.Flags.Has(wire.ACK) {
+			w.refuse(seg, e.decoy.Profile)
+		}
+	case seg.Flags.Has(wire.RST):
+		// RFC 1337 would keep TIME-WAIT; Linux does not (tcp_rfc1337).
+		e.srvFirst = seg.Seq != e.cli.RcvNxt
+	case seg.Seq == e.cli.RcvNxt && seg.Len() == 0 && !e.duplicate(now, seg):
+		// Nothing is wrong with it (RFC 9293, section 3.10.7.4, first).
+	default:
+		w.repeatAck(now, e, seg)
+	}
+}
+
 // reusable reports whether a host in TIME-WAIT would take this SYN.
 func (e *entry) reusable(seg *wire.Segment) bool {
-	if e.why != "fin" {
+	if !e.timeWait() {
 		return true
 	}
 	if seg.Opts.HasTS && e.cli.TS && tcb.TSLess(e.cli.TSRecent, seg.Opts.TSVal) {

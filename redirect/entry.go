@@ -58,6 +58,7 @@ type entry struct {
 
 	cli      tcb.Leg
 	tsOffset uint32
+	paws     uint32 // TS.Recent of the client leg (RFC 7323, section 4.3)
 	ipID     uint16
 
 	final  bool // the verdict is spoken
@@ -69,6 +70,7 @@ type entry struct {
 	cliFIN, srvFIN tcb.Seq // after the FIN, in the client leg's numbers
 	hasCliFIN      bool
 	hasSrvFIN      bool
+	srvFirst       bool // the server's FIN was the first
 	cliFINAcked    bool
 	ended          Phase     // what it was before Closing
 	why            string    // flow_end's reason
@@ -78,7 +80,6 @@ type entry struct {
 
 // early is what a flow needs until a backend serves it and the decoy is gone.
 type early struct {
-	paws      uint32  // TS.Recent of the client leg (RFC 7323, section 4.3)
 	scaled    bool    // the client leg uses window scales
 	held      bool    // bytes from judged on wait for the end of a switch
 	spoke     instant // the client's last byte that rules have read

@@ -19,6 +19,9 @@ func (w *worker) relay(now time.Time, e *entry, l *leg, seg *wire.Segment) {
 		w.g.add(noFlow)
 		return
 	}
+	if !seg.Flags.Has(wire.SYN) && !w.current(now, e, seg) {
+		return
+	}
 	w.heardClient(now, e, l, seg)
 	if e.phase == Spliced && e.dec != nil && !w.drainClient(now, e, seg) {
 		return
@@ -31,6 +34,21 @@ func (w *worker) relay(now time.Time, e *entry, l *leg, seg *wire.Segment) {
 	w.passServing(l, seg)
 }
 
+// current refuses what the translation would make younger than it is: a time or an
+// acknowledgement of long ago. The rest is for who serves to judge.
+func (w *worker) current(now time.Time, e *entry, seg *wire.Segment) bool {
+	switch {
+	case e.duplicate(now, seg):
+		w.repeatAck(now, e, seg)
+	case e.ancient(seg):
+		w.challenge(now, e)
+	default:
+		return true
+	}
+	w.g.add(unacceptable)
+	return false
+}
+
 // heardClient notes a client's segment on the client leg.
 func (w *worker) heardClient(now time.Time, e *entry, l *leg, seg *wire.Segment) {
 	cli := &e.cli
@@ -38,6 +56,7 @@ func (w *worker) heardClient(now time.Time, e *entry, l *leg, seg *wire.Segment)
 	if cli.InWindow(seg.Seq, seg.End()) {
 		if seg.Opts.HasTS {
 			cli.HeardTS(seg.Opts.TSVal)
+			e.noteTS(seg)
 		}
 		cli.HeardData(seg.End())
 		if seg.Flags.Has(wire.FIN) {

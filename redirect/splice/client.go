@@ -118,6 +118,10 @@ func (sp *Splice) dressClient(seg *wire.Segment) {
 	seg.TTL = sp.ToClient.TTL
 	seg.FlowLabel = sp.ToClient.FlowLabel
 	seg.TOS &^= 3
+	if seg.Flags&(wire.RST|wire.ACK) == wire.RST {
+		seg.ID = 0 // it comes of no connection any more, and its IDs with it
+		return
+	}
 	seg.ID = *sp.ID
 	*sp.ID++
 }
