@@ -156,6 +156,8 @@ func (m *mutant) try(dir string, verbose bool) (what string, err error) {
 		return "", err
 	}
 	switch {
+	case failed == nil && bytes.Contains(out, []byte("[no tests to run]")):
+		return "", errors.New("there is no such test")
 	case failed == nil:
 		return "", errors.New("it stays green")
 	case !bytes.Contains(out, []byte("--- FAIL: ")) && !bytes.Contains(out, []byte("panic: ")):
