@@ -122,7 +122,7 @@ func (t *Table) open(now time.Time, key tcb.Tuple, seg *wire.Segment, host *Host
 	h := &record{
 		leg: key, irs: seg.Seq, iss: t.iss(now, key), host: host,
 		n:        host.Profile.Negotiate(seg, t.cfg.MTU),
-		tsOffset: t.offset(key), tsRecent: seg.Opts.TSVal, started: t.since(now),
+		tsOffset: t.hash(key, useTS), tsRecent: seg.Opts.TSVal, started: t.since(now),
 		syn: synOf(seg),
 	}
 	h.tsFirst = t.clock(now) + h.tsOffset

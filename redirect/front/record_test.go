@@ -161,25 +161,6 @@ func TestISNs(t *testing.T) {
 	}
 }
 
-// One clock for all ports of two hosts, as a scanner finds it that compares a few;
-// another for each other host.
-func TestTimestampsOfTwoHosts(t *testing.T) {
-	at := func(client string, after time.Duration) uint32 {
-		d := talk(t, 1000)
-		d.client = netip.MustParseAddrPort(client)
-		d.wait(after)
-		d.open()
-		return d.tsval
-	}
-	first := at("198.51.100.7:40000", 0)
-	if got := at("198.51.100.7:40001", 100*time.Millisecond); got != first+100 {
-		t.Errorf("TSVal %d after %d 100 ms before", got, first)
-	}
-	if got := at("198.51.100.8:40000", 0); got == first {
-		t.Error("another client, the same clock")
-	}
-}
-
 // A record is small: a flood makes as many as the bound allows.
 func TestMemoryOfARecord(t *testing.T) {
 	cfg := config()

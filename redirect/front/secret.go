@@ -27,14 +27,6 @@ func (t *Table) iss(now time.Time, key tcb.Tuple) tcb.Seq {
 	return tcb.Seq(uint32(t.since(now).Nanoseconds()>>6) + t.hash(key, useISS))
 }
 
-// offset is that of a client leg's timestamps. As with Linux up to 6.18 all
-// connections between two hosts have the same: scanners compare those of a few
-// ports, and tell by them how fast a host's clock ticks.
-func (t *Table) offset(key tcb.Tuple) uint32 {
-	key.SrcPort, key.DstPort = 0, 0
-	return t.hash(key, useTS)
-}
-
 // label is the flow label of a handshake and the flow that comes of it.
 func (t *Table) label(h *record) uint32 { return t.hash(h.leg, useLabel) & 0xfffff }
 
