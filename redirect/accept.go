@@ -228,6 +228,7 @@ func (w *worker) decoyReady(now time.Time, e *entry) {
 	m := l.open
 	l.open = nil
 	l.srv = m.Leg
+	l.srv.SndEdge = tcb.Min(l.srv.SndEdge, e.cli.RcvEdge)
 	l.SeqDelta = uint32(e.cli.ISS - l.srv.IRS)
 	l.TSDelta = w.g.clock(e, now) - l.srv.TSRecent
 	w.feed(now, e)

@@ -149,8 +149,26 @@ func (w *worker) fromServing(now time.Time, e *entry, l *leg, seg *wire.Segment)
 	}
 }
 
+// firstRoom is the widest window that the netstack has before it grows, in bytes.
+const firstRoom = 64 << 10
+
+// narrow makes of a decoy's window, until it grows, that of its profile's host. The
+// edge never moves left for it (splice).
+func (w *worker) narrow(e *entry, l *leg, seg *wire.Segment) {
+	shift := l.srv.SndShift
+	if int(seg.Wnd)<<shift > firstRoom {
+		return
+	}
+	settled := e.decoy.Profile.Settled(e.dialled().Addr().Is4(), w.g.cfg.MTU)
+	unit := 1 << shift
+	seg.Wnd = min(seg.Wnd, uint16((settled+unit-1)>>shift))
+}
+
 // relayServing translates a serving leg's segment toward S, in place.
 func (w *worker) relayServing(now time.Time, e *entry, l *leg, seg *wire.Segment) {
+	if l == e.dec {
+		w.narrow(e, l, seg)
+	}
 	w.translated(now, e, l, seg, l.Client(now, seg), w.passClient)
 }
 

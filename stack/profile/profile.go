@@ -72,6 +72,8 @@ const (
 	// Where a SYN has no MSS (RFC 9293, MUST-15 and section 3.7.1).
 	defaultMSS4 = 536
 	defaultMSS6 = 1220
+	// bufferSpace is half of the default buffer (tcp_rmem), in bytes.
+	bufferSpace = 65536
 	// minMSS keeps a client from asking for segments without room for data: 40
 	// bytes of options and 8 of payload, as Linux has it (CVE-2019-11479).
 	minMSS = 48
@@ -100,6 +102,17 @@ func (p *Profile) Negotiate(syn *wire.Segment, mtu int) Negotiated {
 	return n
 }
 
+// Settled is the window, in bytes, that the host comes down to while its client says
+// little at a time: a segment less than half of its default buffer (tcp_init_buffer_space
+// of Linux). mtu is the path's, in bytes.
+func (p *Profile) Settled(is4 bool, mtu int) int {
+	header := header6
+	if is4 {
+		header = header4
+	}
+	return bufferSpace - int(mss(min(mtu, 0xffff)-header))
+}
+
 // mss brings a length into the range of the option.
 func mss(n int) uint16 { return uint16(min(max(n, minMSS), 0xffff)) }
 
@@ -107,12 +120,11 @@ func mss(n int) uint16 { return uint16(min(max(n, minMSS), 0xffff)) }
 // rounded down to whole segments as a client cuts them that has the host's own
 // MSS, and no more than a window without scale can be.
 func window(mss uint16, ts bool) uint16 {
-	const space = 65536
 	cut := int(mss)
 	if ts {
 		cut -= tsSize
 	}
-	return uint16(min(space/cut*cut, 0xffff))
+	return uint16(min(bufferSpace/cut*cut, 0xffff))
 }
 
 // SYNACK writes the answer to a SYN. tsval is the client leg's clock.
