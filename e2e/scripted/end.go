@@ -155,6 +155,15 @@ func (e *End) next(deadline time.Time) (s wire.Segment, ok bool) {
 	}
 }
 
+// Heard returns the segments that come until nothing has come for a while.
+func (e *End) Heard(quiet time.Duration) (segs []wire.Segment) {
+	e.Helper()
+	for s, ok := e.next(time.Now().Add(quiet)); ok; s, ok = e.next(time.Now().Add(quiet)) {
+		segs = append(segs, s)
+	}
+	return segs
+}
+
 // note takes what is in order.
 func (e *End) note(s *wire.Segment) {
 	if s.Flags.Has(wire.RST) {
