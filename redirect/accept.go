@@ -85,14 +85,15 @@ func (g *Gateway) newEntry(now time.Time, seg *wire.Segment, h *front.HalfOpen, 
 	e := &entry{
 		id:      g.newID(),
 		decoy:   o.decoy,
-		started: g.at(h.Started), heard: g.at(now), tsOffset: h.TSOffset, paws: h.TSRecent,
+		started: g.at(h.Started), heard: g.at(now), paws: h.TSRecent,
 		early: &early{spoke: g.at(now), judged: h.IRS + 1},
 	}
 	e.node.Key, e.node.Of = clientKey(seg), e
-	e.ipID = uint16(g.hash(e.node.Key, 1))
+	e.cli.ID = uint16(g.hash(e.node.Key, 1))
+	e.cli.TTL, e.cli.TSOffset, e.cli.FlowLabel = o.decoy.Profile.TTL, h.TSOffset, g.label(e)
 	n := &h.Negotiated
 	e.scaled = n.Scaled
-	e.cli = tcb.Leg{
+	e.cli.Leg = tcb.Leg{
 		SndShift: n.SndShift, RcvShift: n.RcvShift, SACK: n.SACK, TS: n.TS, MSS: n.SndMSS,
 		ISS: h.ISS, SndUna: h.ISS + 1, SndNxt: h.ISS + 1,
 		SndEdge: seg.Ack.Add(tcb.Size(seg.Wnd) << n.SndShift),
@@ -140,7 +141,7 @@ func (g *Gateway) label(e *entry) uint32 {
 
 // clock is the client leg's timestamp at a time (RFC 7323, section 5.4: 1 ms).
 func (g *Gateway) clock(e *entry, now time.Time) uint32 {
-	return uint32(now.Sub(g.cfg.Started).Milliseconds()) + e.tsOffset
+	return uint32(now.Sub(g.cfg.Started).Milliseconds()) + e.cli.TSOffset
 }
 
 // newLeg prepares a serving leg: a splice that already can speak to S in the
@@ -148,18 +149,11 @@ func (g *Gateway) clock(e *entry, now time.Time) uint32 {
 func (w *worker) newLeg(e *entry, door uint8, src, dst netip.AddrPort) *leg {
 	g := w.g
 	l := &leg{steer: e.steer, node: flow.Node[*entry]{Of: e}}
-	l.Cli, l.Srv = &e.cli, &l.srv
 	l.Cut = e.cli.ISS + 1
-	l.ID = &e.ipID
-	l.TSOffset = e.tsOffset
-	l.srv.SndEdge, l.srv.SndUna, l.srv.SndNxt = e.cli.RcvNxt, e.cli.RcvNxt, e.cli.RcvNxt
+	l.Srv.SndEdge, l.Srv.SndUna, l.Srv.SndNxt = e.cli.RcvNxt, e.cli.RcvNxt, e.cli.RcvNxt
 	l.node.Key = flow.Key{Leg: tcb.TupleOf(dst, src), Side: tcb.Serving, Door: door}
-	l.ToServer.Leg = &l.node.Key.Leg
-	l.ToServer.FlowLabel = uint32(g.hash(e.node.Key, 4)) & 0xfffff
-	l.ToClient.Leg = &e.node.Key.Leg
-	l.ToClient.TTL = e.decoy.Profile.TTL
-	l.ToClient.FlowLabel = g.label(e)
-	l.Echo.Init(&g.cfg.Started, e.srtt, e.rttvar, e.handshakeTSEcr)
+	l.FlowLabel = uint32(g.hash(e.node.Key, 4)) & 0xfffff
+	l.Echo.Init(e.srtt, e.rttvar, e.handshakeTSEcr)
 	l.own.Init(e.cli.IRS + 1)
 	return l
 }
@@ -227,9 +221,9 @@ func (w *worker) decoyReady(now time.Time, e *entry) {
 	l := e.dec
 	m := l.open
 	l.open = nil
-	l.srv = m.Leg
-	l.srv.SndEdge = tcb.Min(l.srv.SndEdge, e.cli.RcvEdge)
-	l.SeqDelta = uint32(e.cli.ISS - l.srv.IRS)
-	l.TSDelta = w.g.clock(e, now) - l.srv.TSRecent
+	l.Srv = m.Leg
+	l.Srv.SndEdge = tcb.Min(l.Srv.SndEdge, e.cli.RcvEdge)
+	l.SeqDelta = uint32(e.cli.ISS - l.Srv.IRS)
+	l.TSDelta = w.g.clock(e, now) - l.Srv.TSRecent
 	w.feed(now, e)
 }

@@ -71,7 +71,7 @@ func (w *worker) converse(now time.Time, e *entry, seg *wire.Segment) {
 		e.noteTS(seg)
 	}
 	if e.dec != nil {
-		e.dec.HeardClient(now, seg)
+		e.dec.HeardClient(w.g.since(now), seg)
 	}
 	sent := false
 	if seg.Len() > 0 {
@@ -178,7 +178,7 @@ func (w *worker) ackClient(now time.Time, e *entry, dup wire.Block) {
 			}
 		}
 	}
-	l.FillClient(now, &w.own)
+	l.FillClient(w.g.since(now), &e.cli, &w.own)
 	if e.back != l {
 		w.asHost(now, e, &w.own)
 	}
@@ -352,12 +352,12 @@ func (w *worker) release(e *entry) {
 // pump sends what a leg's own sender may send now; it reports whether anything
 // went out.
 func (w *worker) pump(now time.Time, e *entry, l *leg, probe bool) (sent bool) {
-	edge := l.srv.SndEdge
+	edge := l.Srv.SndEdge
 	if probe {
 		edge++
 	}
 	room := l.room()
-	if l.srv.TS {
+	if l.Srv.TS {
 		room -= 12
 	}
 	for {
@@ -380,12 +380,12 @@ func (w *worker) pump(now time.Time, e *entry, l *leg, probe bool) (sent bool) {
 
 // fillServing completes the segment in w.own toward a leg and notes it there.
 func (w *worker) fillServing(e *entry, l *leg) {
-	l.FillServing(&w.own)
+	l.FillServing(&e.cli, &w.own)
 	if l == e.dec && e.phase == Spliced {
 		// Only bytes below the cut are the decoy's.
 		w.own.Ack = tcb.Min(w.own.Ack, e.cut-tcb.Seq(l.SeqDelta))
 	}
-	l.srv.SndNxt = tcb.Max(l.srv.SndNxt, w.own.End())
+	l.Srv.SndNxt = tcb.Max(l.Srv.SndNxt, w.own.End())
 }
 
 // bareToDecoy tells the decoy what S acknowledges, SACKs and offers, at once and

@@ -103,7 +103,7 @@ func (w *worker) passRST(e *entry, seg *wire.Segment) {
 	if l == e.dec {
 		w.own.Seq = l.own.Sent()
 	}
-	l.Serving(&w.own)
+	l.Serving(&e.cli, &w.own)
 	w.toServing(l, &w.own)
 }
 
@@ -113,8 +113,8 @@ func (w *worker) servingRST(now time.Time, e *entry, l *leg, seg *wire.Segment) 
 	if l == e.dec && e.phase == Spliced {
 		return
 	}
-	exact := seg.Seq == l.srv.RcvNxt || seg.Seq == l.srv.RcvMax
-	if !exact && !l.srv.InWindow(seg.Seq, seg.Seq) {
+	exact := seg.Seq == l.Srv.RcvNxt || seg.Seq == l.Srv.RcvMax
+	if !exact && !l.Srv.InWindow(seg.Seq, seg.Seq) {
 		w.g.add(invalidServing)
 		return
 	}
@@ -134,8 +134,7 @@ func (w *worker) servingRST(now time.Time, e *entry, l *leg, seg *wire.Segment) 
 // sendReset resets S at seq.
 func (w *worker) sendReset(e *entry, seq tcb.Seq) {
 	w.own = wire.Segment{
-		Src: e.dialled(), Dst: e.client(), TTL: e.decoy.Profile.TTL, DF: true,
-		Seq: seq, Flags: wire.RST, FlowLabel: w.g.label(e),
+		TTL: e.cli.TTL, DF: true, Seq: seq, Flags: wire.RST, FlowLabel: e.cli.FlowLabel,
 	}
 	w.toClient(e, &w.own)
 }

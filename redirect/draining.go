@@ -53,7 +53,7 @@ func (w *worker) belowCut(e *entry, l *leg, seg *wire.Segment) bool {
 		seg.TrimBack(n)
 	}
 	// Toward S the backend's acknowledgement and window speak.
-	seg.Ack = l.srv.SndUna
+	seg.Ack = l.Srv.SndUna
 	return len(seg.Payload) > 0
 }
 
@@ -66,7 +66,6 @@ func (w *worker) detach(now time.Time, e *entry) {
 	}
 	if l.open == nil {
 		w.own = wire.Segment{Seq: l.own.Sent(), Flags: wire.RST, TTL: 64}
-		w.own.Src, w.own.Dst = l.ToServer.Src(), l.ToServer.Dst()
 		w.toServing(l, &w.own)
 	}
 	w.g.flows.Unbind(&l.node)

@@ -56,10 +56,8 @@ type entry struct {
 	closing  instant // when Closing ends
 	repeated instant // the last bare acknowledgement that was repeated
 
-	cli      tcb.Leg
-	tsOffset uint32
-	paws     uint32 // TS.Recent of the client leg (RFC 7323, section 4.3)
-	ipID     uint16
+	cli  splice.ClientLeg
+	paws uint32 // TS.Recent of the client leg (RFC 7323, section 4.3)
 
 	final  bool // the verdict is spoken
 	silent bool // verdict drop: what S sends is discarded
@@ -132,6 +130,9 @@ func (g *Gateway) at(t time.Time) instant {
 	return instant(t.Sub(g.cfg.Started))
 }
 
+// since is a time since the gateway's clock began.
+func (g *Gateway) since(t time.Time) time.Duration { return t.Sub(g.cfg.Started) }
+
 func (g *Gateway) time(i instant) time.Time {
 	if i == 0 {
 		return time.Time{}
@@ -142,13 +143,16 @@ func (g *Gateway) time(i instant) time.Time {
 // leg is a serving leg of a flow.
 type leg struct {
 	splice.Splice
-	srv   tcb.Leg
 	own   tcb.Sender        // bytes that the gateway sends on this leg itself
 	open  *replay.Machine   // until the leg is ready
 	node  flow.Node[*entry] // its key
 	b     *backend          // nil: the decoy's
 	steer steering          // at the leg's door
 }
+
+// src and dst are the leg's ends as packets to its peer have them.
+func (l *leg) src() netip.AddrPort { return l.node.Key.Leg.Dest() }
+func (l *leg) dst() netip.AddrPort { return l.node.Key.Leg.Source() }
 
 // door is the one that the leg's peer is behind.
 func (l *leg) door() int { return int(l.node.Key.Door) }

@@ -61,18 +61,18 @@ func (w *worker) icmpError(now time.Time, door int, ic *wire.ICMPError) bool {
 // segment that the serving leg believes to have sent.
 func (w *worker) icmpFromClient(e *entry, ic *wire.ICMPError) bool {
 	l := e.serving()
-	if l == nil || l.open != nil || !inFlight(&e.cli, ic.QuoteSeq) {
+	if l == nil || l.open != nil || !inFlight(&e.cli.Leg, ic.QuoteSeq) {
 		return false
 	}
 	if ic.TooBig() && !w.clampMTU(e, ic) {
 		return false
 	}
-	ic.QuoteSrc, ic.QuoteDst = l.ToServer.Dst(), l.ToServer.Src()
+	ic.QuoteSrc, ic.QuoteDst = l.dst(), l.src()
 	ic.QuoteSeq -= tcb.Seq(l.SeqDelta)
-	ic.Dst = l.ToServer.Dst().Addr()
+	ic.Dst = l.dst().Addr()
 	// A router's own address stays where it says nothing of S.
 	if l != e.dec && l.b.Mode == NAT && ic.Src == e.client().Addr() || l == e.dec {
-		ic.Src = l.ToServer.Src().Addr()
+		ic.Src = l.src().Addr()
 	}
 	pkt := wire.BuildICMPError(w.out[headroom:], ic, 64)
 	w.writeLeg(l, w.out, headroom, len(pkt))
@@ -142,12 +142,12 @@ func (w *worker) icmpFromBackend(now time.Time, e *entry, ic *wire.ICMPError) bo
 		}
 		return true
 	}
-	if !inFlight(&l.srv, ic.QuoteSeq) {
+	if !inFlight(&l.Srv, ic.QuoteSeq) {
 		return false
 	}
-	if mss, ok := pathMSS(ic); ok && ic.TooBig() && mss < l.srv.MSS {
+	if mss, ok := pathMSS(ic); ok && ic.TooBig() && mss < l.Srv.MSS {
 		// The gateway cuts to the way's size itself; S's own path is as it was.
-		l.srv.MSS = mss
+		l.Srv.MSS = mss
 		l.own.Again(ic.QuoteSeq)
 		w.pump(now, e, l, false)
 	}

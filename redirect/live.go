@@ -59,7 +59,7 @@ func (g *Gateway) Kill(now time.Time, id uint64) (lived bool) {
 	w.with(now, e, func() {
 		lived = true
 		if e.phase != Closing {
-			w.resetServing(e.back)
+			w.resetServing(e, e.back)
 			w.sendReset(e, e.cli.SndNxt)
 		}
 		w.end(now, e, "killed")
@@ -69,12 +69,12 @@ func (g *Gateway) Kill(now time.Time, id uint64) (lived bool) {
 
 // resetServing resets a backend's leg that has been joined; one that is not is
 // reset by its own machine.
-func (w *worker) resetServing(l *leg) {
+func (w *worker) resetServing(e *entry, l *leg) {
 	if l == nil || l.open != nil {
 		return
 	}
-	w.own = wire.Segment{Seq: l.srv.SndNxt, Flags: wire.RST, DF: true}
-	l.Serving(&w.own)
+	w.own = wire.Segment{Seq: l.Srv.SndNxt, Flags: wire.RST, DF: true}
+	l.Serving(&e.cli, &w.own)
 	w.toServing(l, &w.own)
 }
 
@@ -104,7 +104,7 @@ func (g *Gateway) look(now time.Time, e *entry) (l Live, ok bool) {
 		PacketsToServer: e.pkts[tcb.Client], PacketsToClient: e.pkts[tcb.Serving],
 	}
 	if e.back != nil {
-		l.Backend, l.Addr = e.back.b.Name, e.back.ToServer.Dst()
+		l.Backend, l.Addr = e.back.b.Name, e.back.dst()
 	}
 	return l, true
 }

@@ -29,8 +29,8 @@ func (w *worker) relay(now time.Time, e *entry, l *leg, seg *wire.Segment) {
 	if !w.mind(now, e, l, seg) {
 		return
 	}
-	l.srv.SndNxt = tcb.Max(l.srv.SndNxt, seg.End())
-	l.Serving(seg)
+	l.Srv.SndNxt = tcb.Max(l.Srv.SndNxt, seg.End())
+	l.Serving(&e.cli, seg)
 	w.passServing(l, seg)
 }
 
@@ -63,7 +63,7 @@ func (w *worker) heardClient(now time.Time, e *entry, l *leg, seg *wire.Segment)
 			e.noteClientFIN(seg.End())
 		}
 	}
-	l.HeardClient(now, seg)
+	l.HeardClient(w.g.since(now), seg)
 	w.finished(now, e)
 }
 
@@ -91,7 +91,7 @@ func (w *worker) mind(now time.Time, e *entry, l *leg, seg *wire.Segment) bool {
 			seg.Flags &^= wire.FIN
 		}
 	}
-	edge := l.srv.SndEdge
+	edge := l.Srv.SndEdge
 	if seg.Len() == 0 || !edge.LessThan(seg.End()) {
 		return true
 	}
@@ -123,7 +123,7 @@ func (w *worker) keep(now time.Time, e *entry, l *leg, seg *wire.Segment, n int)
 // If they lie beyond an edge that has not moved, S is shown the true window
 // (RFC 9293, MUST-34).
 func (w *worker) repeatKept(now time.Time, e *entry, l *leg, seg *wire.Segment) {
-	if !l.own.Start().LessThan(l.srv.SndEdge) && seg.Seq.LessThan(e.cli.RcvMax) {
+	if !l.own.Start().LessThan(l.Srv.SndEdge) && seg.Seq.LessThan(e.cli.RcvMax) {
 		l.TrueWindow = true
 		w.g.add(trueWindow)
 		w.ackClient(now, e, wire.Block{})
@@ -155,7 +155,7 @@ const firstRoom = 64 << 10
 // narrow makes of a decoy's window, until it grows, that of its profile's host. The
 // edge never moves left for it (splice).
 func (w *worker) narrow(e *entry, l *leg, seg *wire.Segment) {
-	shift := l.srv.SndShift
+	shift := l.Srv.SndShift
 	if int(seg.Wnd)<<shift > firstRoom {
 		return
 	}
@@ -169,12 +169,12 @@ func (w *worker) relayServing(now time.Time, e *entry, l *leg, seg *wire.Segment
 	if l == e.dec {
 		w.narrow(e, l, seg)
 	}
-	w.translated(now, e, l, seg, l.Client(now, seg), w.passClient)
+	w.translated(now, e, l, seg, l.Client(w.g.since(now), &e.cli, seg), w.passClient)
 }
 
 // builtServing does the same for a segment that is not in the worker's buffer.
 func (w *worker) builtServing(now time.Time, e *entry, l *leg, seg *wire.Segment) {
-	w.translated(now, e, l, seg, l.Client(now, seg), w.toClient)
+	w.translated(now, e, l, seg, l.Client(w.g.since(now), &e.cli, seg), w.toClient)
 }
 
 // translated acts on what the splice made of a serving leg's segment.
@@ -204,13 +204,13 @@ func (w *worker) servingAcked(now time.Time, e *entry, l *leg, seg *wire.Segment
 	if e.gone {
 		return
 	}
-	if e.hasCliFIN && !l.srv.SndUna.LessThan(e.cliFIN) {
+	if e.hasCliFIN && !l.Srv.SndUna.LessThan(e.cliFIN) {
 		e.cliFINAcked = true
 	}
 	if l.own.Empty() {
 		return
 	}
-	l.own.Ack(now, l.srv.SndUna, seg.Len() == 0)
+	l.own.Ack(now, l.Srv.SndUna, seg.Len() == 0)
 	if l.own.Empty() {
 		l.TrueWindow = false
 	}
@@ -222,7 +222,7 @@ func (w *worker) servingAcked(now time.Time, e *entry, l *leg, seg *wire.Segment
 
 // ackServing acknowledges to a serving leg what S has acknowledged.
 func (w *worker) ackServing(e *entry, l *leg) {
-	w.own = wire.Segment{Seq: l.srv.SndNxt}
+	w.own = wire.Segment{Seq: l.Srv.SndNxt}
 	w.fillServing(e, l)
 	w.toServing(l, &w.own)
 }

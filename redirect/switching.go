@@ -137,7 +137,7 @@ func (w *worker) takeKey(l *leg) bool {
 	if l.b.Mode != NAT {
 		return w.g.flows.Bind(&l.node)
 	}
-	dst := l.ToServer.Dst()
+	dst := l.dst()
 	for range natTries {
 		src, ok := w.g.nat.take(dst.Addr().Is4(), w.g.now())
 		if !ok {
@@ -175,8 +175,8 @@ func (w *worker) replay(now time.Time, e *entry, written uint64) {
 	cut := e.cli.ISS + 1 + tcb.Seq(written)
 	l := e.back
 	l.open = replay.New(replay.Config{
-		Src: l.ToServer.Src(), Dst: l.ToServer.Dst(), ISS: e.cli.IRS,
-		Offer: e.offer(w.mss(e, l)), MaxMSS: w.linkMSS(e, l), TSVal: e.cli.TSRecent, TTL: 64, FlowLabel: l.ToServer.FlowLabel,
+		Src: l.src(), Dst: l.dst(), ISS: e.cli.IRS,
+		Offer: e.offer(w.mss(e, l)), MaxMSS: w.linkMSS(e, l), TSVal: e.cli.TSRecent, TTL: 64, FlowLabel: l.FlowLabel,
 		Turns: turns, Open: open, FIN: e.rec.FIN() && e.judged == e.rec.Next(), Rides: e.judged.LessThan(e.rec.Next()),
 		Mode: dc.Compare, Except: dc.Except, Framer: dc.Framer, Quiet: dc.Quiet,
 		Room: tcb.Diff(e.cli.SndEdge, cut), Guess: guess,
@@ -251,14 +251,14 @@ func (w *worker) commit(now time.Time, e *entry) {
 	l, m := e.back, e.back.open
 	e.cut = e.cli.ISS + 1 + tcb.Seq(e.sw.written)
 	l.open = nil
-	l.srv = m.Leg
+	l.Srv = m.Leg
 	l.SeqDelta = uint32(e.cut - m.Swallowed())
-	l.TSDelta = w.g.clock(e, now) - l.srv.TSRecent
+	l.TSDelta = w.g.clock(e, now) - l.Srv.TSRecent
 	l.Cut = e.cut
 	if e.dec != nil {
-		l.Echo.SRTT, l.Echo.RTTVar = e.dec.Echo.SRTT, e.dec.Echo.RTTVar
+		l.Echo.Learn(&e.dec.Echo)
 	}
-	l.own.Init(l.srv.SndNxt)
+	l.own.Init(l.Srv.SndNxt)
 	w.giveHeld(e, l)
 	e.phase, e.held = Spliced, false
 	rec := e.rec
@@ -306,8 +306,8 @@ func (w *worker) giveHeld(e *entry, l *leg) {
 // SACK that it came, and what was SACKed is never dropped.
 func (w *worker) passAhead(e *entry, l *leg, rec *record.Record) {
 	rec.Pieces(func(seq tcb.Seq, data []byte) {
-		for len(data) > 0 && seq.LessThan(l.srv.SndEdge) {
-			n := min(len(data), l.room()-12, tcb.Diff(l.srv.SndEdge, seq))
+		for len(data) > 0 && seq.LessThan(l.Srv.SndEdge) {
+			n := min(len(data), l.room()-12, tcb.Diff(l.Srv.SndEdge, seq))
 			w.own = wire.Segment{Seq: seq, Payload: data[:n]}
 			w.fillServing(e, l)
 			w.toServing(l, &w.own)
@@ -327,14 +327,14 @@ func (w *worker) passTail(now time.Time, e *entry, m *replay.Machine) {
 			return
 		}
 		w.seg = wire.Segment{
-			Seq: seq, Flags: wire.ACK | wire.PSH, Ack: l.srv.SndUna, DF: true,
-			Wnd: uint16(tcb.Diff(l.srv.SndEdge, l.srv.SndUna) >> l.srv.SndShift), Payload: data[:n],
+			Seq: seq, Flags: wire.ACK | wire.PSH, Ack: l.Srv.SndUna, DF: true,
+			Wnd: uint16(tcb.Diff(l.Srv.SndEdge, l.Srv.SndUna) >> l.Srv.SndShift), Payload: data[:n],
 		}
 		if fin && n == len(data) {
 			w.seg.Flags |= wire.FIN
 			fin = false
 		}
-		w.seg.Opts.HasTS, w.seg.Opts.TSVal, w.seg.Opts.TSEcr = l.srv.TS, l.srv.TSRecent, e.cli.TSRecent
+		w.seg.Opts.HasTS, w.seg.Opts.TSVal, w.seg.Opts.TSEcr = l.Srv.TS, l.Srv.TSRecent, e.cli.TSRecent
 		w.builtServing(now, e, l, &w.seg)
 		seq, data = seq.Add(tcb.Size(n)), data[n:]
 		if e.gone {
@@ -374,7 +374,7 @@ func (w *worker) freeLeg(now time.Time, e *entry, l *leg) {
 	w.g.flows.Unbind(&l.node)
 	l.b.flows.Add(-1)
 	if l.b.Mode == NAT {
-		w.g.nat.give(l.ToServer.Src(), now)
+		w.g.nat.give(l.src(), now)
 	}
 }
 
@@ -385,8 +385,8 @@ func (w *worker) reportSwitch(now time.Time, e *entry, result string, m *replay.
 		Duration: now.Sub(e.sw.began), Turn: -1, Offset: -1,
 	}
 	if e.back != nil {
-		s.Addr = e.back.ToServer.Dst()
-		s.Leg = [2]netip.AddrPort{e.back.ToServer.Src(), e.back.ToServer.Dst()}
+		s.Addr = e.back.dst()
+		s.Leg = [2]netip.AddrPort{e.back.src(), e.back.dst()}
 	}
 	if m != nil {
 		s.Executed = m.Executed()

@@ -134,7 +134,7 @@ func (w *worker) advanceLeg(now time.Time, e *entry, l *leg) {
 		w.opened(now, e, l)
 		return
 	}
-	if fire, probe := l.own.Timeout(now, l.srv.SndEdge); fire {
+	if fire, probe := l.own.Timeout(now, l.Srv.SndEdge); fire {
 		w.pump(now, e, l, probe)
 	}
 }
@@ -142,7 +142,7 @@ func (w *worker) advanceLeg(now time.Time, e *entry, l *leg) {
 // drained ends a flow whose client has not acknowledged the decoy's last bytes
 // in time.
 func (w *worker) drained(now time.Time, e *entry) {
-	w.resetServing(e.back)
+	w.resetServing(e, e.back)
 	w.sendReset(e, e.cli.SndNxt)
 	w.end(now, e, "drain")
 }

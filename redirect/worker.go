@@ -56,6 +56,7 @@ func (w *worker) unlock(now time.Time, e *entry) {
 
 // toClient sends a segment of the gateway's own to S.
 func (w *worker) toClient(e *entry, seg *wire.Segment) {
+	seg.Src, seg.Dst = e.dialled(), e.client()
 	pkt := wire.Build(w.out[headroom:], seg)
 	w.write(0, int(e.steer.queue), w.out, headroom, len(pkt))
 	e.count(tcb.Serving, len(seg.Payload))
@@ -63,6 +64,7 @@ func (w *worker) toClient(e *entry, seg *wire.Segment) {
 
 // toServing sends a segment of the gateway's own to a serving leg.
 func (w *worker) toServing(l *leg, seg *wire.Segment) {
+	seg.Src, seg.Dst = l.src(), l.dst()
 	pkt := wire.Build(w.out[headroom:], seg)
 	w.writeLeg(l, w.out, headroom, len(pkt))
 }
@@ -70,19 +72,20 @@ func (w *worker) toServing(l *leg, seg *wire.Segment) {
 // passClient sends the translated segment in the worker's buffer to S, in
 // segments that fit the client leg.
 func (w *worker) passClient(e *entry, seg *wire.Segment) {
+	seg.Src, seg.Dst = e.dialled(), e.client()
 	e.count(tcb.Serving, len(seg.Payload))
 	size, whole := resize(seg, int(e.cli.MSS)-seg.Opts.Size(false), w.g.doors[0].Super())
 	if whole {
 		at := wire.Rewrite(w.buf, seg)
 		// The kernel numbers a super-packet's segments on from its own ID.
-		e.ipID += uint16(segments(len(seg.Payload), size) - 1)
+		e.cli.ID += uint16(segments(len(seg.Payload), size) - 1)
 		w.writeWhole(0, int(e.steer.queue), at, seg)
 		return
 	}
 	w.cut(seg, size, func(piece *wire.Segment) {
 		if piece != seg {
-			piece.ID = e.ipID
-			e.ipID++
+			piece.ID = e.cli.ID
+			e.cli.ID++
 		}
 		pkt := wire.Build(w.out[headroom:], piece)
 		w.write(0, int(e.steer.queue), w.out, headroom, len(pkt))
@@ -92,6 +95,7 @@ func (w *worker) passClient(e *entry, seg *wire.Segment) {
 // passServing sends the translated segment in the worker's buffer to a serving
 // leg, in segments that fit it. The decoy takes any length.
 func (w *worker) passServing(l *leg, seg *wire.Segment) {
+	seg.Src, seg.Dst = l.src(), l.dst()
 	if l.b == nil {
 		at := wire.Rewrite(w.buf, seg)
 		w.g.decoy.Inject(w.buf[at : at+seg.HeaderSize()+len(seg.Payload)])
@@ -106,7 +110,7 @@ func (w *worker) passServing(l *leg, seg *wire.Segment) {
 }
 
 // room is the most payload and options in a segment to this leg, in bytes.
-func (l *leg) room() int { return int(l.srv.MSS) }
+func (l *leg) room() int { return int(l.Srv.MSS) }
 
 // cut splits a segment into pieces of at most room bytes. FIN and PSH stay with
 // the last one, the urgent pointer with the piece that it points into.

@@ -29,43 +29,43 @@ const (
 // the client leg and of the serving leg.
 type bench struct {
 	*testing.T
-	s, c, b  tcb.Seq // those ISNs
-	cli, srv tcb.Leg
-	sp       splice.Splice
-	id       uint16
-	now      time.Time
+	s, c, b tcb.Seq // those ISNs
+	cli     splice.ClientLeg
+	srv     *tcb.Leg // in sp
+	sp      splice.Splice
+	ends    [2]tcb.Tuple  // the legs by their sides, as their peers send them
+	now     time.Duration // since the gateway's clock began
 }
 
-var began = time.Unix(1_700_000_000, 0)
-
-// from is a leg as its peer sends it.
-func from(peer, gateway netip.AddrPort) *tcb.Tuple {
-	t := tcb.TupleOf(peer, gateway)
-	return &t
+// address sets a translated segment's addresses, as the caller's duty is.
+func (x *bench) address(side tcb.Side, s *wire.Segment) {
+	s.Src, s.Dst = x.ends[side].Dest(), x.ends[side].Source()
 }
 
 func setup(t *testing.T, s, c, b tcb.Seq) *bench {
-	x := &bench{T: t, s: s, c: c, b: b, id: 0xffff, now: began}
-	x.cli = tcb.Leg{
+	x := &bench{T: t, s: s, c: c, b: b}
+	x.srv = &x.sp.Srv
+	x.cli = splice.ClientLeg{TSOffset: 5000, ID: 0xffff, TTL: 64, FlowLabel: 0x54321}
+	x.cli.Leg = tcb.Leg{
 		SndShift: 7, RcvShift: 7, SACK: true, TS: true, MSS: 1460,
 		ISS: c, SndUna: c + cut, SndNxt: c + cut + 100, SndEdge: c + cut + 64000,
 		IRS: s, RcvNxt: s + said, RcvMax: s + said, RcvEdge: s + said + 65280,
 		TSFirst: 10, TSRecent: 50, TSSent: 1000,
 	}
-	x.srv = tcb.Leg{
+	x.sp = splice.Splice{
+		Cut: c + cut, FlowLabel: 0x12345,
+		SeqDelta: uint32(c + cut - (b + swallow)), TSDelta: 600,
+	}
+	x.sp.Srv = tcb.Leg{
 		SndShift: 10, RcvShift: 7, SACK: true, TS: true, MSS: 1460,
 		ISS: s, SndUna: s + said, SndNxt: s + said, SndEdge: s + said + 65536,
 		IRS: b, RcvNxt: b + swallow, RcvMax: b + swallow + 100, RcvEdge: b + swallow + 64000,
 		TSFirst: 300, TSRecent: 400, TSSent: 50,
 	}
-	x.sp = splice.Splice{
-		Cli: &x.cli, Srv: &x.srv, Cut: c + cut, ID: &x.id,
-		SeqDelta: uint32(c + cut - (b + swallow)), TSDelta: 600,
-		TSOffset: 5000,
+	for side := range x.ends {
+		x.ends[side] = tcb.TupleOf(wiretest.Legs[side].Peer, wiretest.Legs[side].Gateway)
 	}
-	x.sp.ToServer = splice.Dress{Leg: from(wiretest.Legs[tcb.Serving].Peer, wiretest.Legs[tcb.Serving].Gateway), FlowLabel: 0x12345}
-	x.sp.ToClient = splice.Dress{Leg: from(wiretest.Legs[tcb.Client].Peer, wiretest.Legs[tcb.Client].Gateway), TTL: 64, FlowLabel: 0x54321}
-	x.sp.Echo.Init(&began, 100*time.Millisecond, 0, 1000)
+	x.sp.Echo.Init(100*time.Millisecond, 0, 1000)
 	return x
 }
 
@@ -155,7 +155,8 @@ func (x *bench) says(text string) (wire.Segment, string) {
 	x.cli.HeardData(seg.End())
 	x.sp.HeardClient(x.now, seg)
 	x.srv.SndNxt = tcb.Max(x.srv.SndNxt, seg.End())
-	x.sp.Serving(seg)
+	x.sp.Serving(&x.cli, seg)
+	x.address(tcb.Serving, seg)
 	out := x.written(buf, seg)
 	return out, x.format(tcb.Serving, out)
 }
@@ -164,10 +165,11 @@ func (x *bench) says(text string) (wire.Segment, string) {
 func (x *bench) hears(text string) (wire.Segment, splice.Outcome, string) {
 	x.Helper()
 	l, buf := x.parse(text)
-	out := x.sp.Client(x.now, &l.Segment)
+	out := x.sp.Client(x.now, &x.cli, &l.Segment)
 	if out != splice.Pass {
 		return wire.Segment{}, out, ""
 	}
+	x.address(tcb.Client, &l.Segment)
 	seg := x.written(buf, &l.Segment)
 	return seg, out, x.format(tcb.Client, seg)
 }

@@ -25,46 +25,46 @@ const (
 
 // Client translates what the serving leg sent, in place. It notes it on both
 // legs first.
-func (sp *Splice) Client(now time.Time, seg *wire.Segment) Outcome {
-	if out := sp.hear(seg); out != Pass {
+func (sp *Splice) Client(now time.Duration, cli *ClientLeg, seg *wire.Segment) Outcome {
+	if out := sp.hear(cli, seg); out != Pass {
 		return out
 	}
-	if out := sp.once(now, seg); out != Pass {
+	if out := sp.once(now, cli, seg); out != Pass {
 		return out
 	}
 	seg.Seq += tcb.Seq(sp.SeqDelta)
-	sp.dressClient(seg)
+	cli.dress(seg)
 	seg.Flags &^= wire.ECE | wire.CWR | wire.AE
 	if seg.Flags.Has(wire.ACK) {
-		sp.ackClient(seg)
+		sp.ackClient(cli, seg)
 	} else {
 		seg.Opts.NumSACK = 0
 	}
-	sp.tsClient(now, seg)
+	sp.tsClient(now, cli, seg)
 	seg.Opts.Unknown = 0
-	sp.Cli.SndNxt = tcb.Max(sp.Cli.SndNxt, seg.End())
+	cli.SndNxt = tcb.Max(cli.SndNxt, seg.End())
 	return Pass
 }
 
 // FillClient completes a segment of the gateway's own toward S: a bare
 // acknowledgement in the server's name.
-func (sp *Splice) FillClient(now time.Time, seg *wire.Segment) {
+func (sp *Splice) FillClient(now time.Duration, cli *ClientLeg, seg *wire.Segment) {
 	seg.Flags |= wire.ACK
-	seg.Seq = sp.Cli.SndNxt
-	seg.Ack = sp.Cli.RcvNxt
-	seg.Opts.HasTS = sp.Cli.TS
-	seg.Opts.TSVal, seg.Opts.TSEcr = sp.Srv.TSRecent, sp.Cli.TSRecent
+	seg.Seq = cli.SndNxt
+	seg.Ack = cli.RcvNxt
+	seg.Opts.HasTS = cli.TS
+	seg.Opts.TSVal, seg.Opts.TSEcr = sp.Srv.TSRecent, cli.TSRecent
 	seg.DF = true
-	sp.dressClient(seg)
-	sp.ackClient(seg)
-	sp.tsClient(now, seg)
+	cli.dress(seg)
+	sp.ackClient(cli, seg)
+	sp.tsClient(now, cli, seg)
 }
 
 // hear notes a serving leg's segment on that leg, trims what lies below the cut
 // and refuses what cannot be.
-func (sp *Splice) hear(seg *wire.Segment) Outcome {
-	srv := sp.Srv
-	sp.ageCut()
+func (sp *Splice) hear(cli *ClientLeg, seg *wire.Segment) Outcome {
+	srv := &sp.Srv
+	sp.ageCut(cli)
 	cut := sp.Cut - tcb.Seq(sp.SeqDelta)
 	if seg.Flags.Has(wire.ACK) {
 		if srv.SndNxt.LessThan(seg.Ack) && !seg.Flags.Has(wire.RST) {
@@ -95,7 +95,7 @@ func (sp *Splice) hear(seg *wire.Segment) Outcome {
 		// A bare acknowledgement from before the cut still tells S of its edge; but one
 		// that was overtaken says less than S knows, with numbers that S has left
 		// behind: it would answer (RFC 9293, section 3.10.7.4).
-		if sp.Cut.LessThan(sp.Cli.SndNxt) {
+		if sp.Cut.LessThan(cli.SndNxt) {
 			return Swallow
 		}
 		seg.Seq = cut
@@ -107,43 +107,40 @@ func (sp *Splice) hear(seg *wire.Segment) Outcome {
 // ageCut lets the cut follow a long connection: sequence numbers compare within
 // 2^31 only (RFC 9293, section 3.4), and what S acknowledged so long ago is below
 // any cut.
-func (sp *Splice) ageCut() {
-	if tcb.Diff(sp.Cli.SndUna, sp.Cut) > 1<<30 {
-		sp.Cut = sp.Cli.SndUna - 1<<29
+func (sp *Splice) ageCut(cli *ClientLeg) {
+	if tcb.Diff(cli.SndUna, sp.Cut) > 1<<30 {
+		sp.Cut = cli.SndUna - 1<<29
 	}
 }
 
-func (sp *Splice) dressClient(seg *wire.Segment) {
-	seg.Src, seg.Dst = sp.ToClient.Src(), sp.ToClient.Dst()
-	seg.TTL = sp.ToClient.TTL
-	seg.FlowLabel = sp.ToClient.FlowLabel
+func (cli *ClientLeg) dress(seg *wire.Segment) {
+	seg.TTL = cli.TTL
+	seg.FlowLabel = cli.FlowLabel
 	seg.TOS &^= 3
 	if seg.Flags&(wire.RST|wire.ACK) == wire.RST {
 		seg.ID = 0 // it comes of no connection any more, and its IDs with it
 		return
 	}
-	seg.ID = *sp.ID
-	*sp.ID++
+	seg.ID = cli.ID
+	cli.ID++
 }
 
 // ackClient translates acknowledgement, SACK blocks and window toward S.
-func (sp *Splice) ackClient(seg *wire.Segment) {
-	cli := sp.Cli
+func (sp *Splice) ackClient(cli *ClientLeg, seg *wire.Segment) {
 	// A RST may acknowledge anything; S must never be told what it has not said.
 	ack := tcb.Max(tcb.Min(seg.Ack, sp.Srv.SndNxt), cli.RcvNxt)
 	if !cli.SACK {
 		seg.Opts.NumSACK = 0
 	}
 	seg.Ack = ack
-	seg.Wnd = sp.wndClient(ack)
+	seg.Wnd = sp.wndClient(cli, ack)
 	cli.RcvNxt = ack
 }
 
 // wndClient is the window field that shows S max(the edge that it knows, the
 // serving leg's), rounded up to a unit of the client leg's scale: an edge never
 // moves left, and less than a unit must not read as zero for ever.
-func (sp *Splice) wndClient(ack tcb.Seq) uint16 {
-	cli := sp.Cli
+func (sp *Splice) wndClient(cli *ClientLeg, ack tcb.Seq) uint16 {
 	edge := tcb.Max(cli.RcvEdge, sp.Srv.SndEdge)
 	unit := 1 << cli.RcvShift
 	room := max(0, tcb.Diff(edge, ack)) + unit - 1
@@ -158,15 +155,15 @@ func (sp *Splice) wndClient(ack tcb.Seq) uint16 {
 // tsClient sets the timestamps toward S. One maximum spans decoy and backend,
 // so that no retransmission of the one pushes the other behind S's PAWS
 // (RFC 7323, section 5).
-func (sp *Splice) tsClient(now time.Time, seg *wire.Segment) {
-	o, cli := &seg.Opts, sp.Cli
+func (sp *Splice) tsClient(now time.Duration, cli *ClientLeg, seg *wire.Segment) {
+	o := &seg.Opts
 	if !cli.TS || seg.Flags.Has(wire.RST) {
 		o.HasTS = false
 		return
 	}
 	val := o.TSVal + sp.TSDelta
 	if !sp.Srv.TS {
-		val, o.TSEcr = sp.TSOffset+sp.Echo.milliseconds(now), cli.TSRecent
+		val, o.TSEcr = cli.TSOffset+uint32(now.Milliseconds()), cli.TSRecent
 	}
 	o.HasTS = true
 	if tcb.TSLess(val, cli.TSSent) {

@@ -1,6 +1,7 @@
 package splice
 
 import (
+	"math"
 	"sync"
 	"time"
 
@@ -26,30 +27,35 @@ type mark struct {
 	at  moment
 }
 
-// moment is a time in units since Echo.began. It comes round after 19 hours, far beyond
-// the life of bytes that nobody has acknowledged.
+// moment is a time in units since the gateway's clock began. It comes round after 19
+// hours, far beyond the life of bytes that nobody has acknowledged.
 type moment uint32
 
 const unit = 16 * time.Microsecond
 
-func (e *Echo) moment(now time.Time) moment { return moment(now.Sub(*e.began) / unit) }
-
-// milliseconds are the ticks of the client leg's clock (RFC 7323, section 5.4: 1 ms).
-func (e *Echo) milliseconds(now time.Time) uint32 { return uint32(now.Sub(*e.began).Milliseconds()) }
+func momentOf(now time.Duration) moment { return moment(now / unit) }
 
 // since is how long ago a moment was.
-func (e *Echo) since(at moment, now time.Time) time.Duration {
-	return time.Duration(e.moment(now)-at) * unit
+func since(at moment, now time.Duration) time.Duration {
+	return time.Duration(momentOf(now)-at) * unit
 }
+
+// micros is a round trip in microseconds, 71 minutes at most.
+type micros uint32
+
+func microsOf(d time.Duration) micros {
+	return micros(max(0, min(d/time.Microsecond, math.MaxUint32)))
+}
+
+func (m micros) duration() time.Duration { return time.Duration(m) * time.Microsecond }
 
 // Echo knows S's round trip and what went to S when, so that a serving leg
 // whose timers were trained on the gateway, a tenth of a millisecond away, does
 // not repeat itself before S can have answered.
 type Echo struct {
-	SRTT, RTTVar time.Duration // S's (RFC 6298, section 2); zero: not measured yet
+	flight *flight // nil while S has acknowledged everything
 
-	began  *time.Time // the gateway's clock; all flows share it
-	flight *flight    // nil while S has acknowledged everything
+	srtt, rttvar micros // of S (RFC 6298, section 2); zero: not measured yet
 
 	last      uint32  // newest TSecr of S
 	top       tcb.Seq // after the highest byte that went to S
@@ -80,33 +86,40 @@ type flight struct {
 var flights = sync.Pool{New: func() any { return new(flight) }}
 
 // Init begins with one round trip, measured in the handshake (RFC 6298, 2.2),
-// and S's newest echo. The gateway's clock began at began.
-func (e *Echo) Init(began *time.Time, srtt, rttvar time.Duration, tsecr uint32) {
-	*e = Echo{began: began, SRTT: srtt, RTTVar: rttvar, last: tsecr}
+// and S's newest echo.
+func (e *Echo) Init(srtt, rttvar time.Duration, tsecr uint32) {
+	*e = Echo{srtt: microsOf(srtt), rttvar: microsOf(rttvar), last: tsecr}
 }
+
+// Learn takes over what another leg of the flow has measured.
+func (e *Echo) Learn(from *Echo) { e.srtt, e.rttvar = from.srtt, from.rttvar }
+
+// SRTT is S's smoothed round trip, RTTVar its variation.
+func (e *Echo) SRTT() time.Duration { return e.srtt.duration() }
+
+// RTTVar is RFC 6298's.
+func (e *Echo) RTTVar() time.Duration { return e.rttvar.duration() }
 
 // Sample takes in a measured round trip (RFC 6298, section 2.3).
 func (e *Echo) Sample(r time.Duration) {
-	if e.SRTT == 0 {
-		e.SRTT, e.RTTVar = r, r/2
-		return
+	srtt, rttvar := e.SRTT(), e.RTTVar()
+	if srtt == 0 {
+		srtt, rttvar = r, r/2
+	} else {
+		rttvar += ((srtt - r).Abs() - rttvar) / 4
+		srtt += (r - srtt) / 8
 	}
-	d := e.SRTT - r
-	if d < 0 {
-		d = -d
-	}
-	e.RTTVar += (d - e.RTTVar) / 4
-	e.SRTT += (r - e.SRTT) / 8
+	e.srtt, e.rttvar = microsOf(srtt), microsOf(rttvar)
 }
 
 // Timeout is when a host that knows S's round trip would first send something again
 // unasked: not before its retransmission timer (RFC 6298, section 2.3) and not before
 // its tail loss probe (RFC 8985, section 7.2), which waits for two round trips.
-func (e *Echo) Timeout() time.Duration { return max(e.SRTT+4*e.RTTVar, 2*e.SRTT) }
+func (e *Echo) Timeout() time.Duration { return max(e.SRTT()+4*e.RTTVar(), 2*e.SRTT()) }
 
 // once decides whether a serving leg's segment repeats what S has, or will
 // have, without having asked for it.
-func (sp *Splice) once(now time.Time, seg *wire.Segment) Outcome {
+func (sp *Splice) once(now time.Duration, cli *ClientLeg, seg *wire.Segment) Outcome {
 	e := &sp.Echo
 	n := seg.Len()
 	if n == 0 || seg.Flags.Has(wire.RST) {
@@ -120,7 +133,7 @@ func (sp *Splice) once(now time.Time, seg *wire.Segment) Outcome {
 		e.note(now, end)
 		return Pass
 	}
-	if una := sp.Cli.SndUna - tcb.Seq(sp.SeqDelta); !una.LessThan(end) && !e.keepAlive(now, seg, una) {
+	if una := cli.SndUna - tcb.Seq(sp.SeqDelta); !una.LessThan(end) && !e.keepAlive(now, seg, una) {
 		return Answer // S has acknowledged it all: the serving leg missed that
 	}
 	if e.flights >= trainFlights || e.asked(seg.Seq) {
@@ -136,12 +149,12 @@ func (sp *Splice) once(now time.Time, seg *wire.Segment) Outcome {
 
 // keepAlive recognises a keep-alive with a byte (RFC 9293, section 3.8.4): only a
 // long silence tells it from the last byte, sent again.
-func (e *Echo) keepAlive(now time.Time, seg *wire.Segment, una tcb.Seq) bool {
-	return seg.Len() == 1 && seg.Flags&wire.FIN == 0 && seg.Seq == una-1 && e.since(e.unaAt, now) >= keepAliveAfter
+func (e *Echo) keepAlive(now time.Duration, seg *wire.Segment, una tcb.Seq) bool {
+	return seg.Len() == 1 && seg.Flags&wire.FIN == 0 && seg.Seq == una-1 && since(e.unaAt, now) >= keepAliveAfter
 }
 
 // note remembers that everything up to end went to S now.
-func (e *Echo) note(now time.Time, end tcb.Seq) {
+func (e *Echo) note(now time.Duration, end tcb.Seq) {
 	e.top, e.begun = end, true
 	if e.flight == nil {
 		e.flight = flights.Get().(*flight)
@@ -149,7 +162,7 @@ func (e *Echo) note(now time.Time, end tcb.Seq) {
 	f := e.flight
 	if f.n > 0 {
 		last := &f.ring[(f.head+f.n-1)%marks]
-		if e.since(last.at, now) < markGap || last.end == end {
+		if since(last.at, now) < markGap || last.end == end {
 			last.end = end
 			return
 		}
@@ -157,7 +170,7 @@ func (e *Echo) note(now time.Time, end tcb.Seq) {
 	if f.n == marks {
 		f.drop()
 	}
-	f.ring[(f.head+f.n)%marks] = mark{end, e.moment(now)}
+	f.ring[(f.head+f.n)%marks] = mark{end, momentOf(now)}
 	f.n++
 }
 
@@ -166,29 +179,29 @@ func (f *flight) drop() { f.head, f.n = (f.head+1)%marks, f.n-1 }
 
 // noteAgain remembers what went to S once more. It is apart from the marks: of a
 // retransmission no round trip may be measured (RFC 6298, section 3).
-func (e *Echo) noteAgain(now time.Time, start, end tcb.Seq) {
+func (e *Echo) noteAgain(now time.Duration, start, end tcb.Seq) {
 	f := e.flight
 	if f == nil {
 		return // a keep-alive
 	}
-	if f.again.Start != f.again.End && e.since(f.againAt, now) < markGap {
+	if f.again.Start != f.again.End && since(f.againAt, now) < markGap {
 		start, end = tcb.Min(start, f.again.Start), tcb.Max(end, f.again.End)
 	}
-	f.again, f.againAt = wire.Block{Start: start, End: end}, e.moment(now)
+	f.again, f.againAt = wire.Block{Start: start, End: end}, momentOf(now)
 }
 
 // age tells how long ago the byte at seq went to S, if that is still remembered.
-func (e *Echo) age(now time.Time, seq tcb.Seq) (time.Duration, bool) {
+func (e *Echo) age(now time.Duration, seq tcb.Seq) (time.Duration, bool) {
 	f := e.flight
 	if f == nil {
 		return 0, false
 	}
 	if !seq.LessThan(f.again.Start) && seq.LessThan(f.again.End) {
-		return e.since(f.againAt, now), true
+		return since(f.againAt, now), true
 	}
 	for i := range f.n {
 		if m := f.ring[(f.head+i)%marks]; seq.LessThan(m.end) {
-			return e.since(m.at, now), true
+			return since(m.at, now), true
 		}
 	}
 	return 0, false
@@ -225,7 +238,7 @@ func (e *Echo) dsack(ack tcb.Seq) (wire.Block, bool) {
 
 // HeardClient takes in what S acknowledges: round trips, flights, and whether S
 // asks for something again. The caller has noted seg on the client leg.
-func (sp *Splice) HeardClient(now time.Time, seg *wire.Segment) {
+func (sp *Splice) HeardClient(now time.Duration, seg *wire.Segment) {
 	if !seg.Flags.Has(wire.ACK) {
 		return
 	}
@@ -240,7 +253,7 @@ func (sp *Splice) HeardClient(now time.Time, seg *wire.Segment) {
 	switch {
 	case !e.begun:
 	case e.una.LessThan(ack):
-		e.una, e.unaAt, e.dups = ack, e.moment(now), 0
+		e.una, e.unaAt, e.dups = ack, momentOf(now), 0
 		e.acked(now, ack)
 	case ack == e.una && seg.Len() == 0 && ack.LessThan(e.top):
 		e.dups = min(e.dups+1, dupThresh)
@@ -248,10 +261,10 @@ func (sp *Splice) HeardClient(now time.Time, seg *wire.Segment) {
 }
 
 // acked measures a round trip and counts flights.
-func (e *Echo) acked(now time.Time, ack tcb.Seq) {
+func (e *Echo) acked(now time.Duration, ack tcb.Seq) {
 	if f := e.flight; f != nil {
 		for f.n > 0 && !ack.LessThan(f.ring[f.head].end) {
-			e.Sample(e.since(f.ring[f.head].at, now))
+			e.Sample(since(f.ring[f.head].at, now))
 			f.drop()
 		}
 		if f.n == 0 {

@@ -16,7 +16,7 @@ const answer = `serving < P. 41:51(10) ack 51 win 64 <TS val 410 ecr 50> "012345
 // passes is answer as S sees it.
 const passes = `client > P. 101:111(10) ack 51 win 512 <TS val 1010 ecr 50> "0123456789"`
 
-func (x *bench) wait(d time.Duration) { x.now = x.now.Add(d) }
+func (x *bench) wait(d time.Duration) { x.now += d }
 
 // "A serving leg's retransmission of bytes passed on less than SRTT + 4·RTTVAR ago
 // is suppressed", nor is one passed on within two round trips (docs/adr/0012).
@@ -37,7 +37,7 @@ func TestARetransmissionThatSDidNotAskFor(t *testing.T) {
 
 func TestTheVarianceCountsFourTimes(t *testing.T) {
 	x := setup(t, 1000, 1000, 1000)
-	x.sp.Echo.Init(&began, 100*time.Millisecond, 30*time.Millisecond, 1000)
+	x.sp.Echo.Init(100*time.Millisecond, 30*time.Millisecond, 1000)
 	x.want(answer, passes)
 	x.wait(219 * time.Millisecond)
 	x.want(answer, "swallow")
@@ -159,8 +159,8 @@ func TestABurstIsMeasuredOnce(t *testing.T) {
 	}
 	x.wait(180 * time.Millisecond)
 	x.says(`client < . 51:51(0) ack 131 win 500 <TS val 60 ecr 1000>`)
-	if x.sp.Echo.SRTT != 110*time.Millisecond {
-		x.Errorf("SRTT %v, want 110 ms: 7/8 of 100 and 1/8 of 180", x.sp.Echo.SRTT)
+	if x.sp.Echo.SRTT() != 110*time.Millisecond {
+		x.Errorf("SRTT %v, want 110 ms: 7/8 of 100 and 1/8 of 180", x.sp.Echo.SRTT())
 	}
 }
 
@@ -190,7 +190,7 @@ func TestRSTsPass(t *testing.T) {
 func TestAfterTenFlightsTheTimersAreTrusted(t *testing.T) {
 	each(t, func(x *bench) {
 		for i := range 11 {
-			x.sp.Echo.Init(&began, 100*time.Millisecond, 0, 1000)
+			x.sp.Echo.Init(100*time.Millisecond, 0, 1000)
 			*x = *setup(x.T, x.s, x.c, x.b)
 			for j := range i {
 				x.exchange(j)
@@ -249,17 +249,17 @@ func TestRoundTripsAreMeasured(t *testing.T) {
 	x.want(answer, passes)
 	x.wait(180 * time.Millisecond)
 	x.says(`client < . 51:51(0) ack 110 win 500 <TS val 60 ecr 1000>`) // not all of it
-	if x.sp.Echo.SRTT != 100*time.Millisecond {
-		x.Errorf("SRTT %v", x.sp.Echo.SRTT)
+	if x.sp.Echo.SRTT() != 100*time.Millisecond {
+		x.Errorf("SRTT %v", x.sp.Echo.SRTT())
 	}
 	x.says(`client < . 51:51(0) ack 111 win 500 <TS val 60 ecr 1000>`)
-	if e := &x.sp.Echo; e.SRTT != 110*time.Millisecond || e.RTTVar != 20*time.Millisecond || e.Timeout() != 220*time.Millisecond {
-		x.Errorf("SRTT %v, RTTVAR %v", e.SRTT, e.RTTVar)
+	if e := &x.sp.Echo; e.SRTT() != 110*time.Millisecond || e.RTTVar() != 20*time.Millisecond || e.Timeout() != 220*time.Millisecond {
+		x.Errorf("SRTT %v, RTTVAR %v", e.SRTT(), e.RTTVar())
 	}
-	x.sp.Echo.Init(&began, 0, 0, 0)
+	x.sp.Echo.Init(0, 0, 0)
 	x.sp.Echo.Sample(40 * time.Millisecond) // section 2.2
-	if e := &x.sp.Echo; e.SRTT != 40*time.Millisecond || e.RTTVar != 20*time.Millisecond {
-		x.Errorf("the first: SRTT %v, RTTVAR %v", e.SRTT, e.RTTVar)
+	if e := &x.sp.Echo; e.SRTT() != 40*time.Millisecond || e.RTTVar() != 20*time.Millisecond {
+		x.Errorf("the first: SRTT %v, RTTVAR %v", e.SRTT(), e.RTTVar())
 	}
 }
 
@@ -289,11 +289,11 @@ func TestTranslationDoesNotAllocate(t *testing.T) {
 	if n := testing.AllocsPerRun(100, func() {
 		s := in.Segment
 		x.sp.HeardClient(x.now, &s)
-		x.sp.Serving(&s)
+		x.sp.Serving(&x.cli, &s)
 		s = out.Segment
-		x.sp.Client(x.now, &s)
-		x.sp.FillClient(x.now, &s)
-		x.sp.FillServing(&s)
+		x.sp.Client(x.now, &x.cli, &s)
+		x.sp.FillClient(x.now, &x.cli, &s)
+		x.sp.FillServing(&x.cli, &s)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}

@@ -46,8 +46,8 @@ func fuzzed(t *testing.T, cfg []byte) *bench {
 	x.sp.TSDelta = binary.BigEndian.Uint32(cfg[9:])
 	x.cli.TSSent = x.srv.TSRecent + x.sp.TSDelta
 	if cfg[8]&1 != 0 {
-		x.sp.ToServer.Leg = from(at("[fd00:2::2]:8080"), at("[2001:db8::7]:40001"))
-		x.sp.ToClient.Leg = from(at("[2001:db8::7]:40000"), at("[2001:db8:1::5]:80"))
+		x.ends[tcb.Serving] = tcb.TupleOf(at("[fd00:2::2]:8080"), at("[2001:db8::7]:40001"))
+		x.ends[tcb.Client] = tcb.TupleOf(at("[2001:db8::7]:40000"), at("[2001:db8:1::5]:80"))
 	}
 	return x
 }
@@ -67,9 +67,9 @@ func (x *bench) step(b []byte) {
 	}
 	seg.Wnd = binary.BigEndian.Uint16(b[6:])
 	seg.Payload = wiretest.Fill(u16(2), int(b[11])%100)
-	own, peer, leg := x.s, x.c, &x.cli
+	own, peer, leg := x.s, x.c, &x.cli.Leg
 	if !fromS {
-		own, peer, leg = x.b, x.s, &x.srv
+		own, peer, leg = x.b, x.s, x.srv
 	}
 	seg.Seq = own + said + u16(2)
 	seg.Ack = peer + said + u16(4)/4
@@ -89,8 +89,8 @@ func (x *bench) step(b []byte) {
 }
 
 // read is a segment as it was parsed out of a dirty buffer.
-func (x *bench) read(seg *wire.Segment, from splice.Dress) (buf []byte) {
-	seg.Src, seg.Dst = from.Dst(), from.Src()
+func (x *bench) read(seg *wire.Segment, from tcb.Side) (buf []byte) {
+	seg.Src, seg.Dst = x.ends[from].Source(), x.ends[from].Dest()
 	buf = bytes.Repeat([]byte{0xa5}, 2*wire.MaxHeader+len(seg.Payload)+10)
 	pkt := wire.Build(buf[wire.MaxHeader:], seg)
 	if r := wire.Parse(seg, buf[wire.MaxHeader:wire.MaxHeader+len(pkt)], wire.Offload{}); r != wire.OK {
@@ -101,13 +101,15 @@ func (x *bench) read(seg *wire.Segment, from splice.Dress) (buf []byte) {
 
 // wantWritten: the incremental checksum equals a full recomputation, and the
 // segment below TCP looks as its direction does.
-func (x *bench) wantWritten(buf []byte, seg *wire.Segment, to splice.Dress) {
+func (x *bench) wantWritten(buf []byte, seg *wire.Segment, to tcb.Side) {
+	x.address(to, seg)
 	want := wire.Build(bytes.Repeat([]byte{0x5a}, wire.MaxHeader+len(seg.Payload)), seg)
 	at := wire.Rewrite(buf, seg)
 	if got := buf[at : at+len(want)]; !bytes.Equal(want, got) {
 		x.Fatalf("not as it is built anew\nwant %x\ngot  %x", want, got)
 	}
-	if seg.Src != to.Src() || seg.Dst != to.Dst() || seg.FlowLabel != to.FlowLabel || seg.TOS&3 != 0 {
+	label := map[tcb.Side]uint32{tcb.Client: x.cli.FlowLabel, tcb.Serving: x.sp.FlowLabel}[to]
+	if seg.FlowLabel != label || seg.TOS&3 != 0 {
 		x.Fatalf("dressed as %+v", seg)
 	}
 }
@@ -115,7 +117,7 @@ func (x *bench) wantWritten(buf []byte, seg *wire.Segment, to splice.Dress) {
 // fromS translates a segment of S's; SEQ, bytes, flags, DF and URG are not
 // touched, and ACK and SACK come back as they were.
 func (x *bench) fromS(seg wire.Segment) {
-	buf := x.read(&seg, x.sp.ToClient)
+	buf := x.read(&seg, tcb.Client)
 	if !x.cli.InWindow(seg.Seq, seg.End()) || x.cli.RcvEdge.LessThan(seg.End()) {
 		return // the caller lets it not come here
 	}
@@ -133,8 +135,8 @@ func (x *bench) fromS(seg wire.Segment) {
 	x.sp.HeardClient(x.now, &seg)
 	x.srv.SndNxt = tcb.Max(x.srv.SndNxt, seg.End())
 	edge := x.srv.RcvEdge
-	x.sp.Serving(&seg)
-	x.wantWritten(buf, &seg, x.sp.ToServer)
+	x.sp.Serving(&x.cli, &seg)
+	x.wantWritten(buf, &seg, tcb.Serving)
 	if seg.Seq != was.Seq || !bytes.Equal(seg.Payload, was.Payload) || seg.Flags != was.Flags&^(wire.ECE|wire.CWR|wire.AE) ||
 		seg.DF != was.DF || seg.Urg != was.Urg || seg.TTL != max(was.TTL, splice.MinTTL) {
 		x.Fatalf("touched\nwas %+v\nis  %+v", was, seg)
@@ -189,15 +191,15 @@ func (x *bench) wantTS(seg *wire.Segment, negotiated bool) {
 // fromServing translates a segment of the serving leg's; what passes is bytes of
 // the server's from the cut on, unchanged but for where they stand.
 func (x *bench) fromServing(seg wire.Segment) {
-	buf := x.read(&seg, x.sp.ToServer)
+	buf := x.read(&seg, tcb.Serving)
 	was, edge, ts := seg, x.cli.RcvEdge, x.cli.TSSent
-	if out := x.sp.Client(x.now, &seg); out != splice.Pass {
+	if out := x.sp.Client(x.now, &x.cli, &seg); out != splice.Pass {
 		if out == splice.Invalid && !x.srv.SndNxt.LessThan(was.Ack) && !x.srv.RcvEdge.LessThan(was.Seq) {
 			x.Fatalf("called invalid: %+v", was)
 		}
 		return
 	}
-	x.wantWritten(buf, &seg, x.sp.ToClient)
+	x.wantWritten(buf, &seg, tcb.Client)
 	d := tcb.Seq(x.sp.SeqDelta)
 	trimmed := len(was.Payload) - len(seg.Payload)
 	if !bytes.Equal(seg.Payload, was.Payload[trimmed:]) || seg.Flags&^wire.URG != was.Flags&^(wire.ECE|wire.CWR|wire.AE|wire.URG) || seg.DF != was.DF {

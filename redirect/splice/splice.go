@@ -4,11 +4,10 @@
 // The client's bytes keep their sequence numbers, since the serving leg was
 // opened with the client's own ISN; the server's are shifted by SeqDelta.
 // Windows are translated as edges, never as fields (RFC 7323, section 2.4).
+// Addresses are the caller's to set; times are since the gateway's clock began.
 package splice
 
 import (
-	"net/netip"
-
 	"sleight/stack/tcb"
 	"sleight/stack/wire"
 )
@@ -17,23 +16,21 @@ import (
 // S's path, so a probe that counts hops must not find a router behind it.
 const MinTTL = 64
 
-// Dress is how packets in one direction look below TCP.
-type Dress struct {
-	Leg       *tcb.Tuple // that they go out on, as its peer sends it
-	FlowLabel uint32
-	TTL       uint8 // toward the client
+// ClientLeg is a flow's leg to S. All serving legs of the flow share it.
+type ClientLeg struct {
+	tcb.Leg
+	FlowLabel uint32 // toward S
+	// TSOffset is its timestamp when the gateway's clock began, for a serving leg
+	// that has none.
+	TSOffset uint32
+	ID       uint16 // the next IP ID toward S; one series for the whole flow
+	TTL      uint8  // toward S
 }
 
-// Src is the socket that packets come from, Dst the one that they go to.
-func (d *Dress) Src() netip.AddrPort { return d.Leg.Dest() }
-
-// Dst is the leg's peer.
-func (d *Dress) Dst() netip.AddrPort { return d.Leg.Source() }
-
-// Splice joins a client leg to one serving leg. The flow's lock guards it.
+// Splice joins a client leg, which is given to each of its methods, to one serving
+// leg. The flow's lock guards both.
 type Splice struct {
-	Cli *tcb.Leg
-	Srv *tcb.Leg
+	Srv tcb.Leg
 
 	// SeqDelta is added to the server's sequence numbers toward the client,
 	// TSDelta to its timestamps; both modulo 2^32.
@@ -44,14 +41,7 @@ type Splice struct {
 	// or another leg's.
 	Cut tcb.Seq
 
-	ToServer Dress
-	ToClient Dress
-	// ID is the next IP ID toward the client; one series for the whole flow.
-	ID *uint16
-	// TSOffset is the client leg's timestamp when the gateway's clock began, for a
-	// serving leg that has none.
-	TSOffset uint32
-
+	FlowLabel uint32 // toward the server
 	// TrueWindow shows S the serving leg's window as it is, since S has sent
 	// again what lies beyond it (RFC 9293, MUST-34).
 	TrueWindow bool
@@ -61,49 +51,48 @@ type Splice struct {
 
 // Serving translates what S sent, in place. The caller has already noted it on
 // the client leg.
-func (sp *Splice) Serving(seg *wire.Segment) {
+func (sp *Splice) Serving(cli *ClientLeg, seg *wire.Segment) {
 	sp.dressServing(seg)
 	seg.Flags &^= wire.ECE | wire.CWR | wire.AE
 	if seg.Flags.Has(wire.ACK) {
-		sp.ackServing(seg)
+		sp.ackServing(cli, seg)
 	} else {
 		seg.Opts.NumSACK = 0
 	}
-	sp.tsServing(seg)
+	sp.tsServing(cli, seg)
 	seg.Opts.Unknown = 0
 }
 
 // FillServing completes a segment of the gateway's own toward the serving leg:
 // acknowledgement, window and timestamps as S's newest segment has them.
-func (sp *Splice) FillServing(seg *wire.Segment) {
+func (sp *Splice) FillServing(cli *ClientLeg, seg *wire.Segment) {
 	seg.Flags |= wire.ACK
-	seg.Ack = sp.Cli.SndUna
-	seg.Opts.HasTS = sp.Cli.TS
-	seg.Opts.TSVal, seg.Opts.TSEcr = sp.Cli.TSRecent, sp.Echo.last
+	seg.Ack = cli.SndUna
+	seg.Opts.HasTS = cli.TS
+	seg.Opts.TSVal, seg.Opts.TSEcr = cli.TSRecent, sp.Echo.last
 	seg.DF = true
-	sp.Serving(seg)
+	sp.Serving(cli, seg)
 }
 
 func (sp *Splice) dressServing(seg *wire.Segment) {
-	seg.Src, seg.Dst = sp.ToServer.Src(), sp.ToServer.Dst()
 	seg.TTL = max(seg.TTL, MinTTL)
-	seg.FlowLabel = sp.ToServer.FlowLabel
+	seg.FlowLabel = sp.FlowLabel
 	seg.TOS &^= 3
 }
 
 // ackServing translates acknowledgement, SACK blocks and window.
-func (sp *Splice) ackServing(seg *wire.Segment) {
+func (sp *Splice) ackServing(cli *ClientLeg, seg *wire.Segment) {
 	floor := sp.Cut
 	ack := tcb.Max(seg.Ack, floor)
 	sp.sackServing(&seg.Opts, ack, len(seg.Payload) == 0)
 	seg.Ack = ack - tcb.Seq(sp.SeqDelta)
-	seg.Wnd = sp.wndServing(ack, seg)
+	seg.Wnd = sp.wndServing(cli, ack, seg)
 	sp.Srv.RcvNxt = tcb.Max(sp.Srv.RcvNxt, seg.Ack)
 }
 
 // wndServing is S's edge as a window field above ack, rounded down.
-func (sp *Splice) wndServing(ack tcb.Seq, seg *wire.Segment) uint16 {
-	room := max(0, tcb.Diff(sp.Cli.SndEdge, ack))
+func (sp *Splice) wndServing(cli *ClientLeg, ack tcb.Seq, seg *wire.Segment) uint16 {
+	room := max(0, tcb.Diff(cli.SndEdge, ack))
 	shift := sp.Srv.RcvShift
 	if seg.Flags.Has(wire.SYN) {
 		shift = 0 // a SYN's window is never scaled (RFC 7323, section 2.2)
@@ -140,7 +129,7 @@ func (sp *Splice) sackServing(o *wire.Options, ack tcb.Seq, bare bool) {
 
 // tsServing sets the timestamps toward the serving leg: the newest TSval that
 // S has sent, never one that it has not, and an echo that the leg knows.
-func (sp *Splice) tsServing(seg *wire.Segment) {
+func (sp *Splice) tsServing(cli *ClientLeg, seg *wire.Segment) {
 	o := &seg.Opts
 	if !sp.Srv.TS || seg.Flags.Has(wire.RST) {
 		o.HasTS = false
@@ -150,7 +139,7 @@ func (sp *Splice) tsServing(seg *wire.Segment) {
 		sp.Echo.last = o.TSEcr
 	}
 	o.HasTS = true
-	o.TSVal = sp.Cli.TSRecent
+	o.TSVal = cli.TSRecent
 	o.TSEcr = sp.clampEcho(sp.Echo.last - sp.TSDelta)
 	sp.Srv.TSSent = o.TSVal
 }

@@ -271,30 +271,24 @@ func TestWindowsToTheClient(t *testing.T) {
 	})
 }
 
-// "IP addresses, ports", "TTL / hop limit", "IP ID, DF, ToS, flow label".
+// "TTL / hop limit", "IP ID, DF, ToS, flow label".
 func TestWhatLiesBelowTCP(t *testing.T) {
-	for _, six := range []bool{false, true} {
-		x := setup(t, 1000, 0x7fffff00, 0xffffff00)
-		if six {
-			x.sp.ToServer.Leg = from(at("[fd00:2::2]:8080"), at("[2001:db8::7]:40001"))
-			x.sp.ToClient.Leg = from(at("[2001:db8::7]:40000"), at("[2001:db8:1::5]:80"))
+	x := setup(t, 1000, 0x7fffff00, 0xffffff00)
+	for _, ttl := range [][2]uint8{{1, 64}, {64, 64}, {128, 128}} {
+		s := wire.Segment{TTL: ttl[0], TOS: 0x2b, DF: true, FlowLabel: 7, ID: 9, Flags: wire.ACK}
+		x.sp.Serving(&x.cli, &s)
+		if s.TTL != ttl[1] || s.TOS != 0x28 || !s.DF || s.FlowLabel != 0x12345 {
+			t.Errorf("to the server: %+v", s)
 		}
-		for _, ttl := range [][2]uint8{{1, 64}, {64, 64}, {128, 128}} {
-			s := wire.Segment{Src: at("192.0.2.1:1"), Dst: at("192.0.2.2:2"), TTL: ttl[0], TOS: 0x2b, DF: true, FlowLabel: 7, ID: 9, Flags: wire.ACK}
-			x.sp.Serving(&s)
-			if s.TTL != ttl[1] || s.TOS != 0x28 || !s.DF || s.FlowLabel != 0x12345 || s.Src != x.sp.ToServer.Src() || s.Dst != x.sp.ToServer.Dst() {
-				t.Errorf("to the server: %+v", s)
-			}
+	}
+	for i, ttl := range []uint8{1, 255} {
+		s := wire.Segment{TTL: ttl, TOS: 0x2b, DF: i == 0, ID: 9, Flags: wire.ACK, Seq: x.b + swallow, Ack: x.s + said}
+		if x.sp.Client(x.now, &x.cli, &s) != splice.Pass {
+			t.Fatal("not passed")
 		}
-		for i, ttl := range []uint8{1, 255} {
-			s := wire.Segment{TTL: ttl, TOS: 0x2b, DF: i == 0, ID: 9, Flags: wire.ACK, Seq: x.b + swallow, Ack: x.s + said}
-			if x.sp.Client(x.now, &s) != splice.Pass {
-				t.Fatal("not passed")
-			}
-			// "ID continues one series", over its wrap; TTL "what the profile shows".
-			if s.TTL != 64 || s.TOS != 0x28 || s.DF != (i == 0) || s.FlowLabel != 0x54321 || s.ID != uint16(0xffff+i) || s.Src != x.sp.ToClient.Src() || s.Dst != x.sp.ToClient.Dst() {
-				t.Errorf("to the client: %+v", s)
-			}
+		// "ID continues one series", over its wrap; TTL "what the profile shows".
+		if s.TTL != 64 || s.TOS != 0x28 || s.DF != (i == 0) || s.FlowLabel != 0x54321 || s.ID != uint16(0xffff+i) {
+			t.Errorf("to the client: %+v", s)
 		}
 	}
 }
@@ -303,9 +297,9 @@ func TestWhatLiesBelowTCP(t *testing.T) {
 func TestUnknownOptionsAreDropped(t *testing.T) {
 	x := setup(t, 1000, 1000, 1000)
 	s := wire.Segment{Flags: wire.ACK, Opts: wire.Options{Unknown: 3}}
-	x.sp.Serving(&s)
+	x.sp.Serving(&x.cli, &s)
 	back := wire.Segment{Flags: wire.ACK, Opts: wire.Options{Unknown: 3}, Seq: x.b + swallow, Ack: x.s + said}
-	x.sp.Client(x.now, &back)
+	x.sp.Client(x.now, &x.cli, &back)
 	if s.Opts.Unknown != 0 || back.Opts.Unknown != 0 {
 		t.Errorf("%d and %d are left", s.Opts.Unknown, back.Opts.Unknown)
 	}
@@ -316,13 +310,13 @@ func TestOwnSegments(t *testing.T) {
 	each(t, func(x *bench) {
 		x.says(`client < . 51:51(0) ack 141 win 500 <TS val 61 ecr 980>`)
 		s := wire.Segment{Seq: x.s + said, Payload: []byte("held")}
-		x.sp.FillServing(&s)
+		x.sp.FillServing(&x.cli, &s)
 		if got, want := x.format(tcb.Serving, s), `serving > . 51:55(4) ack 81 win 500 <TS val 61 ecr 380> "held"`; got != want {
 			x.Errorf("to the server\ngot  %s\nwant %s", got, want)
 		}
 		s = wire.Segment{}
 		s.Opts.AddBlock(wire.Block{Start: x.s + 61, End: x.s + 71})
-		x.sp.FillClient(x.now, &s)
+		x.sp.FillClient(x.now, &x.cli, &s)
 		if got, want := x.format(tcb.Client, s), `client > . 201:201(0) ack 51 win 512 <TS val 1000 ecr 61,sack 61:71>`; got != want {
 			x.Errorf("to the client\ngot  %s\nwant %s", got, want)
 		}

@@ -19,13 +19,13 @@ const (
 // the peer's window; the caller bounds what it appends.
 type Sender struct {
 	una  Seq   // sequence number of the oldest byte that is kept
-	nxt  Seq   // next to be sent
-	top  Seq   // after the highest that was ever sent
 	kept *kept // nil while everything is acknowledged: of most legs, all the time
 }
 
 // kept is what the peer has not acknowledged, and the timer of it.
 type kept struct {
+	nxt  Seq // next to be sent
+	top  Seq // after the highest that was ever sent
 	buf  []byte
 	fin  bool
 	dups int
@@ -36,12 +36,12 @@ type kept struct {
 }
 
 // Init makes an empty sender whose first byte has sequence number seq.
-func (s *Sender) Init(seq Seq) { *s = Sender{una: seq, nxt: seq, top: seq} }
+func (s *Sender) Init(seq Seq) { *s = Sender{una: seq} }
 
 // keep is what the sender keeps, from now on something.
 func (s *Sender) keep() *kept {
 	if s.kept == nil {
-		s.kept = &kept{rto: FirstRTO}
+		s.kept = &kept{nxt: s.una, top: s.una, rto: FirstRTO}
 	}
 	return s.kept
 }
@@ -70,7 +70,12 @@ func (s *Sender) End() Seq {
 }
 
 // Sent is the sequence number after the highest that was sent.
-func (s *Sender) Sent() Seq { return s.top }
+func (s *Sender) Sent() Seq {
+	if s.kept == nil {
+		return s.una
+	}
+	return s.kept.top
+}
 
 // Empty reports whether everything was acknowledged.
 func (s *Sender) Empty() bool { return s.kept == nil }
@@ -80,7 +85,7 @@ func (s *Sender) Ack(now time.Time, ack Seq, bare bool) {
 	n := Diff(ack, s.una)
 	switch {
 	case n <= 0:
-		if n == 0 && bare && s.una != s.top {
+		if n == 0 && bare && s.una != s.Sent() {
 			s.duplicate()
 		}
 		return
@@ -88,14 +93,14 @@ func (s *Sender) Ack(now time.Time, ack Seq, bare bool) {
 		n = Diff(s.End(), s.una)
 	}
 	s.drop(n)
-	s.nxt, s.top = Max(s.nxt, s.una), Max(s.top, s.una)
 	k := s.kept
 	if k == nil {
 		return
 	}
+	k.nxt, k.top = Max(k.nxt, s.una), Max(k.top, s.una)
 	k.dups, k.retries, k.rto = 0, 0, FirstRTO
 	k.due = time.Time{}
-	if s.una != s.top {
+	if s.una != k.top {
 		k.due = now.Add(k.rto)
 	}
 }
@@ -122,16 +127,15 @@ func (s *Sender) Skip(seq Seq) {
 func (s *Sender) duplicate() {
 	s.kept.dups++
 	if s.kept.dups == dupThresh {
-		s.nxt = s.una
+		s.kept.nxt = s.una
 	}
 }
 
 // Again asks for everything from seq on to be sent again.
 func (s *Sender) Again(seq Seq) {
-	if !seq.LessThan(s.nxt) {
-		return
+	if k := s.kept; k != nil && seq.LessThan(k.nxt) {
+		k.nxt = Max(seq, s.una)
 	}
-	s.nxt = Max(seq, s.una)
 }
 
 // Next returns the next piece to send, at most mss bytes and nothing beyond
@@ -141,8 +145,8 @@ func (s *Sender) Next(now time.Time, edge Seq, mss int) (seq Seq, payload []byte
 	if k == nil {
 		return 0, nil, false, false
 	}
-	off := Diff(s.nxt, s.una)
-	n := min(len(k.buf)-off, mss, Diff(edge, s.nxt))
+	off := Diff(k.nxt, s.una)
+	n := min(len(k.buf)-off, mss, Diff(edge, k.nxt))
 	if n < 0 {
 		n = 0
 	}
@@ -151,12 +155,12 @@ func (s *Sender) Next(now time.Time, edge Seq, mss int) (seq Seq, payload []byte
 		s.arm(now)
 		return 0, nil, false, false
 	}
-	seq, payload = s.nxt, k.buf[off:off+n]
-	s.nxt = s.nxt.Add(Size(n))
+	seq, payload = k.nxt, k.buf[off:off+n]
+	k.nxt = k.nxt.Add(Size(n))
 	if fin {
-		s.nxt++
+		k.nxt++
 	}
-	s.top = Max(s.top, s.nxt)
+	k.top = Max(k.top, k.nxt)
 	s.arm(now)
 	return seq, payload, fin, true
 }
@@ -188,7 +192,7 @@ func (s *Sender) Timeout(now time.Time, edge Seq) (fire, probe bool) {
 	k.due = time.Time{}
 	k.retries++
 	k.rto = min(2*k.rto, MaxRTO)
-	s.nxt = s.una
+	k.nxt = s.una
 	return true, !s.una.LessThan(edge)
 }
 
