@@ -20,7 +20,7 @@ func (w *worker) accept(now time.Time, seg *wire.Segment, h *front.HalfOpen) {
 	g := w.g
 	o := h.Host.Of.(*offer)
 	e := g.newEntry(now, seg, h, o)
-	e.steer = steeredTo(w.queue)
+	e.steer[tcb.Client] = steeredTo(w.queue)
 	if err := g.flows.Insert(&e.node); err != nil && !w.makeRoom(now, e, err) {
 		w.sendReset(e, e.cli.SndNxt)
 		return
@@ -86,8 +86,9 @@ func (g *Gateway) newEntry(now time.Time, seg *wire.Segment, h *front.HalfOpen, 
 		id:      g.newID(),
 		decoy:   o.decoy,
 		started: g.at(h.Started), heard: g.at(now), paws: h.TSRecent,
-		early: &early{spoke: g.at(now), judged: h.IRS + 1},
+		aside: newAside(),
 	}
+	e.spoke, e.judged = e.heard, h.IRS+1
 	e.node.Key, e.node.Of = clientKey(seg), e
 	e.cli.ID = uint16(g.hash(e.node.Key, 1))
 	e.cli.TTL, e.cli.TSOffset, e.cli.FlowLabel = o.decoy.Profile.TTL, h.TSOffset, g.label(e)
@@ -107,7 +108,7 @@ func (g *Gateway) newEntry(now time.Time, seg *wire.Segment, h *front.HalfOpen, 
 	e.rec = record.New(record.Config{
 		Limit: g.cfg.Limits.Record + g.cfg.Limits.Held, Ahead: g.cfg.Limits.Held,
 	}, h.IRS+1)
-	e.rules = &reading{syn: synFacts(h), policy: o.policy}
+	e.rules.syn, e.rules.policy = synFacts(h), o.policy
 	e.rules.Init(g.hash(e.node.Key, 2))
 	return e
 }
@@ -144,18 +145,17 @@ func (g *Gateway) clock(e *entry, now time.Time) uint32 {
 	return uint32(now.Sub(g.cfg.Started).Milliseconds()) + e.cli.TSOffset
 }
 
-// newLeg prepares a serving leg: a splice that already can speak to S in the
+// prepare makes l a serving leg: a splice that already can speak to S in the
 // server's name, before the server has said anything.
-func (w *worker) newLeg(e *entry, door uint8, src, dst netip.AddrPort) *leg {
+func (w *worker) prepare(l *leg, e *entry, door uint8, src, dst netip.AddrPort) {
 	g := w.g
-	l := &leg{steer: e.steer, node: flow.Node[*entry]{Of: e}}
+	*l = leg{node: flow.Node[*entry]{Of: e}}
 	l.Cut = e.cli.ISS + 1
 	l.Srv.SndEdge, l.Srv.SndUna, l.Srv.SndNxt = e.cli.RcvNxt, e.cli.RcvNxt, e.cli.RcvNxt
 	l.node.Key = flow.Key{Leg: tcb.TupleOf(dst, src), Side: tcb.Serving, Door: door}
 	l.FlowLabel = uint32(g.hash(e.node.Key, 4)) & 0xfffff
 	l.Echo.Init(e.srtt, e.rttvar, e.handshakeTSEcr)
 	l.own.Init(e.cli.IRS + 1)
-	return l
 }
 
 // offer is the SYN toward a serving leg: the client's own, restricted to what
@@ -170,7 +170,8 @@ func (e *entry) offer(mss uint16) wire.Options {
 func (w *worker) openDecoy(now time.Time, e *entry) {
 	g := w.g
 	src, dst := g.decoyPair(e.dialled().Addr().Is4())
-	l := w.newLeg(e, decoyDoor, src, dst)
+	l := e.room
+	w.prepare(l, e, decoyDoor, src, dst)
 	if !g.flows.Bind(&l.node) {
 		return // the numbers have come round to a live flow: S will try again
 	}

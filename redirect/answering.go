@@ -164,7 +164,8 @@ func (w *worker) challenge(now time.Time, e *entry) {
 func (w *worker) ackClient(now time.Time, e *entry, dup wire.Block) {
 	l := e.serving()
 	if l == nil {
-		l = w.newLeg(e, decoyDoor, e.client(), e.dialled())
+		l = new(leg)
+		w.prepare(l, e, decoyDoor, e.client(), e.dialled())
 	}
 	w.own = wire.Segment{}
 	if e.cli.SACK {
@@ -517,6 +518,7 @@ func (w *worker) spoken(now time.Time, e *entry) {
 			f.Stream = e.rec.Stream()
 		}
 		e.rules.End(&f)
+		*e.rules = reading{} // its memory is the flow's, what it leads to is not
 		e.rules = nil
 	}
 	e.final = true

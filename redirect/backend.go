@@ -22,7 +22,7 @@ func (w *worker) fromBackend(now time.Time, door int, seg *wire.Segment) {
 	w.lock(e)
 	live := !e.gone && e.back != nil && e.back.node.Key == k
 	if live {
-		e.back.steer.came(w.queue)
+		e.steer[tcb.Serving].came(w.queue)
 		w.fromServing(now, e, e.back, seg)
 	}
 	w.unlock(now, e)

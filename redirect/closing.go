@@ -12,12 +12,14 @@ const closedFor = 60 * time.Second
 
 func (e *entry) noteClientFIN(end tcb.Seq) {
 	if !e.hasCliFIN {
+		e.part()
 		e.cliFIN, e.hasCliFIN = end, true
 	}
 }
 
 func (e *entry) noteServerFIN(end tcb.Seq) {
 	if !e.hasSrvFIN {
+		e.part()
 		e.srvFIN, e.hasSrvFIN = end, true
 		e.srvFirst = !e.hasCliFIN
 	}
@@ -44,6 +46,7 @@ func (w *worker) close(now time.Time, e *entry, why string, wait time.Duration) 
 		w.cancel(now, e)
 	}
 	w.spoken(now, e) // nothing more is judged, and others may learn from it
+	e.part()
 	e.ended = e.phase
 	e.phase, e.why = Closing, why
 	e.closing = w.g.at(now.Add(wait))

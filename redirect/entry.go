@@ -39,47 +39,38 @@ const decoyDoor = 0xff
 
 // entry is one flow. Its lock guards everything in it; whoever holds the lock
 // is its worker. There can be a million, nearly all of them joined to a backend: what
-// a joined flow does not need is in early.
+// such a flow can do without is aside.
 type entry struct {
 	mu    sync.Mutex
-	w     *worker // who holds the lock
-	gone  bool
-	steer steering // at the clients' door
-
 	id    uint64
 	node  flow.Member[*entry] // its key, and its place in the table
 	decoy *DecoyConfig
-	phase Phase
 
-	started  instant
-	heard    instant // anything from either peer
-	closing  instant // when Closing ends
-	repeated instant // the last bare acknowledgement that was repeated
+	started   instant
+	heard     instant // anything from either peer
+	repeated  instant // the last bare acknowledgement that was repeated
+	scheduled instant
 
+	*aside
+	back *leg // nil before a switch
 	cli  splice.ClientLeg
 	paws uint32 // TS.Recent of the client leg (RFC 7323, section 4.3)
 
-	final  bool // the verdict is spoken
-	silent bool // verdict drop: what S sends is discarded
+	phase Phase
+	gone  bool
+	final bool        // the verdict is spoken
+	steer [2]steering // at the doors of client and backend
 
-	*early
-	back *leg // nil before a switch
-
-	cliFIN, srvFIN tcb.Seq // after the FIN, in the client leg's numbers
-	hasCliFIN      bool
-	hasSrvFIN      bool
-	srvFirst       bool // the server's FIN was the first
-	cliFINAcked    bool
-	ended          Phase     // what it was before Closing
-	why            string    // flow_end's reason
-	bytes, pkts    [2]uint64 // by the side that they came from
-	scheduled      instant
+	bytes, pkts [2]uint64 // by the side that they came from
 }
 
-// early is what a flow needs until a backend serves it and the decoy is gone.
-type early struct {
+// aside is what a flow needs until a backend serves it alone, and again once it closes.
+type aside struct {
+	w *worker // who holds the lock
+
 	scaled    bool    // the client leg uses window scales
 	held      bool    // bytes from judged on wait for the end of a switch
+	silent    bool    // verdict drop: what S sends is discarded
 	spoke     instant // the client's last byte that rules have read
 	nextJudge instant // of a rule that looks at time, or of bytes not judged yet
 
@@ -90,6 +81,7 @@ type early struct {
 	rules   *reading // nil once the verdict is spoken
 
 	dec  *leg // nil before it is opened and after it was detached
+	room *leg // for dec
 	gate Gate // nil while there is no decoy
 	sw   *attempt
 
@@ -99,14 +91,50 @@ type early struct {
 
 	srtt, rttvar   time.Duration // of the handshake
 	handshakeTSEcr uint32
+
+	cliFIN, srvFIN tcb.Seq // after the FIN, in the client leg's numbers
+	hasCliFIN      bool
+	hasSrvFIN      bool
+	srvFirst       bool // the server's FIN was the first
+	cliFINAcked    bool
+
+	closing instant // when Closing ends
+	why     string  // flow_end's reason, once Closing
+	ended   Phase   // what it was before Closing
 }
 
-// joined stands for early in every flow that a backend serves alone: no record, no
-// rules, no decoy, nothing held. It is shared, so nobody may write to it.
-var joined early
+// newAside is a new flow's, with room for its leg to the decoy and for its rules: one
+// piece of memory, of a size that nothing has which lasts. Entries and legs to backends
+// would have holes between them else.
+func newAside() *aside {
+	var a struct {
+		aside
+		decoy leg
+		reads reading
+	}
+	a.room, a.rules = &a.decoy, &a.reads
+	return &a.aside
+}
 
-// join gives up what only the phases before needed.
-func (e *entry) join() { e.early = &joined }
+// joined stands for aside in every flow that a backend serves alone: no record, no
+// rules, no decoy, nothing held, no FIN. It is shared, so nobody may write to it.
+var joined aside
+
+// join gives up what a flow does not need while a backend serves it alone and neither
+// end has closed.
+func (e *entry) join() {
+	if e.phase == Spliced && !e.hasCliFIN && !e.hasSrvFIN {
+		e.aside = &joined
+	}
+}
+
+// part is its opposite, for a flow that closes. It must precede what is written aside
+// of a joined flow.
+func (e *entry) part() {
+	if e.aside == &joined {
+		e.aside = new(aside)
+	}
+}
 
 // reading is what the rules know of a flow and keep of it.
 type reading struct {
@@ -143,11 +171,10 @@ func (g *Gateway) time(i instant) time.Time {
 // leg is a serving leg of a flow.
 type leg struct {
 	splice.Splice
-	own   tcb.Sender        // bytes that the gateway sends on this leg itself
-	open  *replay.Machine   // until the leg is ready
-	node  flow.Node[*entry] // its key
-	b     *backend          // nil: the decoy's
-	steer steering          // at the leg's door
+	own  tcb.Sender        // bytes that the gateway sends on this leg itself
+	open *replay.Machine   // until the leg is ready
+	node flow.Node[*entry] // its key
+	b    *backend          // nil: the decoy's
 }
 
 // src and dst are the leg's ends as packets to its peer have them.
@@ -156,6 +183,9 @@ func (l *leg) dst() netip.AddrPort { return l.node.Key.Leg.Source() }
 
 // door is the one that the leg's peer is behind.
 func (l *leg) door() int { return int(l.node.Key.Door) }
+
+// queue is the one of that door by which packets to the leg's peer are written.
+func (l *leg) queue() int { return int(l.node.Of.steer[tcb.Serving].queue) }
 
 // attempt is a switch under way.
 type attempt struct {

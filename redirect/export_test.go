@@ -46,4 +46,4 @@ func (g *Gateway) BackendsCounted() int {
 }
 
 // JoinedIsEmpty reports whether what all joined flows share is as it was.
-func JoinedIsEmpty() bool { return joined == (early{}) }
+func JoinedIsEmpty() bool { return joined == (aside{}) }

@@ -72,7 +72,7 @@ func (w *worker) fromClient(now time.Time, seg *wire.Segment) {
 		w.stranger(now, seg)
 		return
 	}
-	e.steer.came(w.queue)
+	e.steer[tcb.Client].came(w.queue)
 	again := w.client(now, e, seg)
 	w.unlock(now, e)
 	if again {

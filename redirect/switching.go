@@ -115,8 +115,10 @@ func (w *worker) backendLeg(e *entry, b *backend) (l *leg, result string) {
 	if b.Mode != Keep {
 		dst = netip.AddrPortFrom(addr, b.port(dst.Port()))
 	}
-	l = w.newLeg(e, uint8(b.Door), src, dst)
+	l = new(leg)
+	w.prepare(l, e, uint8(b.Door), src, dst)
 	l.b = b
+	e.steer[tcb.Serving] = e.steer[tcb.Client]
 	if !w.takeKey(l) {
 		b.flows.Add(-1)
 		return nil, "collision"

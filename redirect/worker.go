@@ -43,14 +43,18 @@ func (w *worker) with(now time.Time, e *entry, f func()) {
 
 func (w *worker) lock(e *entry) {
 	e.mu.Lock()
-	e.w = w
+	if e.aside != &joined {
+		e.w = w
+	}
 }
 
 func (w *worker) unlock(now time.Time, e *entry) {
 	if !e.gone {
 		w.schedule(e)
 	}
-	e.w = nil
+	if e.aside != &joined {
+		e.w = nil
+	}
 	e.mu.Unlock()
 }
 
@@ -58,7 +62,7 @@ func (w *worker) unlock(now time.Time, e *entry) {
 func (w *worker) toClient(e *entry, seg *wire.Segment) {
 	seg.Src, seg.Dst = e.dialled(), e.client()
 	pkt := wire.Build(w.out[headroom:], seg)
-	w.write(0, int(e.steer.queue), w.out, headroom, len(pkt))
+	w.write(0, int(e.steer[tcb.Client].queue), w.out, headroom, len(pkt))
 	e.count(tcb.Serving, len(seg.Payload))
 }
 
@@ -79,7 +83,7 @@ func (w *worker) passClient(e *entry, seg *wire.Segment) {
 		at := wire.Rewrite(w.buf, seg)
 		// The kernel numbers a super-packet's segments on from its own ID.
 		e.cli.ID += uint16(segments(len(seg.Payload), size) - 1)
-		w.writeWhole(0, int(e.steer.queue), at, seg)
+		w.writeWhole(0, int(e.steer[tcb.Client].queue), at, seg)
 		return
 	}
 	w.cut(seg, size, func(piece *wire.Segment) {
@@ -88,7 +92,7 @@ func (w *worker) passClient(e *entry, seg *wire.Segment) {
 			e.cli.ID++
 		}
 		pkt := wire.Build(w.out[headroom:], piece)
-		w.write(0, int(e.steer.queue), w.out, headroom, len(pkt))
+		w.write(0, int(e.steer[tcb.Client].queue), w.out, headroom, len(pkt))
 	})
 }
 
@@ -103,7 +107,7 @@ func (w *worker) passServing(l *leg, seg *wire.Segment) {
 	}
 	size, whole := resize(seg, l.room()-seg.Opts.Size(false), w.g.doors[l.door()].Super())
 	if whole {
-		w.writeWhole(l.door(), int(l.steer.queue), wire.Rewrite(w.buf, seg), seg)
+		w.writeWhole(l.door(), l.queue(), wire.Rewrite(w.buf, seg), seg)
 		return
 	}
 	w.cut(seg, size, func(piece *wire.Segment) { w.toServing(l, piece) })
@@ -131,7 +135,7 @@ func (w *worker) writeLeg(l *leg, buf []byte, at, n int) {
 		w.g.decoy.Inject(buf[at : at+n])
 		return
 	}
-	w.write(l.door(), int(l.steer.queue), buf, at, n)
+	w.write(l.door(), l.queue(), buf, at, n)
 }
 
 // write puts an empty virtio_net_hdr before the packet at buf[at:at+n] and hands
