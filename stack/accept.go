@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 	"gvisor.dev/gvisor/pkg/waiter"
@@ -38,6 +39,22 @@ func tupleOf(id stack.TransportEndpointID) tcb.Tuple {
 	return tcb.TupleOf(netip.AddrPortFrom(client, id.RemotePort), netip.AddrPortFrom(decoy, id.LocalPort))
 }
 
+// abort ends the endpoint that has a leg, if there is one, in whatever state it is.
+func (d *Decoy) abort(leg tcb.Tuple) {
+	client, decoy := leg.Source(), leg.Dest()
+	proto := header.IPv4ProtocolNumber
+	if !client.Addr().Is4() {
+		proto = header.IPv6ProtocolNumber
+	}
+	ep := d.stack.FindTransportEndpoint(proto, tcp.ProtocolNumber, stack.TransportEndpointID{
+		LocalPort: decoy.Port(), LocalAddress: tcpip.AddrFromSlice(decoy.Addr().AsSlice()),
+		RemotePort: client.Port(), RemoteAddress: tcpip.AddrFromSlice(client.Addr().AsSlice()),
+	}, nic)
+	if ep, ok := ep.(tcpip.Endpoint); ok {
+		ep.Abort()
+	}
+}
+
 func (d *Decoy) expected(id stack.TransportEndpointID) *Gate {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -67,7 +84,7 @@ func (d *Decoy) accept(r *tcp.ForwarderRequest) {
 	}
 	defer d.finish()
 	// The handshake blocks until the client has acknowledged the SYN-ACK or the
-	// flow is forgotten (Gate.wake).
+	// flow is forgotten (Gate.endHandshake).
 	ep, err := r.CreateEndpoint(g.queue)
 	r.Complete(false)
 	if err != nil {

@@ -221,7 +221,7 @@ func (g *Gate) Forget() {
 	g.mu.Unlock()
 	g.decoy.forget(g)
 	if handshake {
-		g.wakeHandshake()
+		g.endHandshake()
 	}
 	if taken > 0 && g.conn.Budget != nil {
 		g.conn.Budget.Give(taken)
@@ -243,19 +243,22 @@ func (g *Gate) discard(to phase) {
 	}
 }
 
-// wakeAgain is how often a handshake that nobody wants is woken, until it has
-// noticed.
-const wakeAgain = 20 * time.Millisecond
+// endAgain is how often the end of a handshake that nobody wants is tried, until it
+// has noticed.
+const endAgain = 20 * time.Millisecond
 
-// wakeHandshake ends a handshake that still waits for the client: it looks at
-// its state whenever its queue is notified, and gives up if it is not
-// established. The first call may come before it waits.
-func (g *Gate) wakeHandshake() {
+// endHandshake ends a handshake that still waits for the client, by its endpoint. Only
+// to wake it would not do: it lets go of the endpoint in SYN-RCVD, and gVisor panics
+// where a segment of the client's comes to that then. The first call may come before
+// there is an endpoint.
+func (g *Gate) endHandshake() {
 	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.queue == nil {
-		return
+	waits := g.queue != nil
+	if waits {
+		g.timer = time.AfterFunc(endAgain, g.endHandshake)
 	}
-	g.queue.Notify(waiter.WritableEvents)
-	g.timer = time.AfterFunc(wakeAgain, g.wakeHandshake)
+	g.mu.Unlock()
+	if waits {
+		g.decoy.abort(g.conn.Leg)
+	}
 }

@@ -227,6 +227,39 @@ func TestForgetEndsAHandshake(t *testing.T) {
 	})
 }
 
+// A client's segments that come as its flow is forgotten: gVisor panics where they
+// reach an endpoint in SYN-RCVD whose handshake was given up.
+func TestForgetAmongSegmentsOfAHandshake(t *testing.T) {
+	p, g := newRawPeer(t, 1000, Service{Kind: Silent}, nil)
+	g.Forget()
+	for i := range 2000 {
+		p.src = netip.AddrPortFrom(p.src.Addr(), uint16(i+1))
+		conn := g.conn
+		conn.Leg = tcb.TupleOf(p.src, p.dst)
+		flow := p.d.Expect(conn)
+		p.seq, p.ack = 1000, 0
+		p.send(wire.SYN, wire.Options{HasMSS: true, MSS: 1460}, "")
+		p.ack = p.next().Seq + 1
+		done := make(chan struct{})
+		go func() {
+			flow.Forget()
+			close(done)
+		}()
+		p.ack++ // nothing that ends a handshake
+		for range 20 {
+			p.send(wire.ACK, wire.Options{}, "x")
+		}
+		<-done
+		for len(p.out) > 0 {
+			<-p.out
+		}
+	}
+	eventually(t, "nothing leaks", func() bool {
+		s := p.d.Stats()
+		return s.Goroutines == 0 && s.Registered == 0 && s.Endpoints == 0
+	})
+}
+
 // DESIGN 5: the switch may be faster than the endpoint's creation.
 func TestSwitchFasterThanTheEndpoint(t *testing.T) {
 	for _, then := range []string{"handshake ends", "reset", "forgotten"} {
