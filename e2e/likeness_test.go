@@ -257,6 +257,8 @@ func stimuli() (all []stimulus) {
 		established("data from before the connection", func(p *probe) { p.at(psh, -5000, "x") }),
 		established("a FIN that came before", func(p *probe) { p.at(fin, -1, "") }),
 		established("data ahead of a hole", func(p *probe) { p.at(psh, 6, "world\n") }),
+		established("data ahead of a hole, thrice", thrice(func(p *probe) { p.at(psh, 6, "world\n") })),
+		established("data ahead of a hole, and more of it", func(p *probe) { p.at(psh, 6, "world\n"); p.at(psh, 4, "o\nworld\nand so on") }),
 		established("data of long ago, thrice", thrice(func(p *probe) { p.aged(psh, 0, "hello\n", 500) })),
 		established("an ACK of long ago", func(p *probe) { p.aged(ack, 0, "", 500) }),
 		established("an ACK that was overtaken", func(p *probe) { p.aged(ack, 0, "", 1) }),

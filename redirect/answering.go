@@ -219,7 +219,7 @@ func (w *worker) assemble(now time.Time, e *entry, seg *wire.Segment) (sent bool
 	fits := w.reserve(now, e)
 	switch out.Class {
 	case record.Ahead:
-		w.ahead(now, e)
+		w.ahead(now, e, out.Dup)
 		return false
 	case record.Full:
 		w.g.add(aheadFull)
@@ -243,12 +243,13 @@ func (w *worker) assemble(now time.Time, e *entry, seg *wire.Segment) (sent bool
 }
 
 // ahead answers a segment ahead of a hole: the gateway's own duplicate
-// acknowledgement, with SACK. Behind held bytes there is silence.
-func (w *worker) ahead(now time.Time, e *entry) {
+// acknowledgement, with SACK, and first what of it had come before (RFC 2883, section
+// 4). Behind held bytes there is silence.
+func (w *worker) ahead(now time.Time, e *entry, dup wire.Block) {
 	if e.held {
 		return
 	}
-	w.ackClient(now, e, wire.Block{})
+	w.ackClient(now, e, dup)
 }
 
 // oldBytes takes a segment whose bytes were all seen before.
