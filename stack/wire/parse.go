@@ -158,7 +158,8 @@ func ParseTCP(s *Segment, p *Packet, off Offload) Reason {
 		Ack:   tcb.Seq(binary.BigEndian.Uint32(b[8:])),
 		Flags: Flags(b[13]) | Flags(b[12]&1)<<8,
 		Wnd:   binary.BigEndian.Uint16(b[14:]), Urg: binary.BigEndian.Uint16(b[18:]),
-		Payload: b[hl:], Offload: off,
+		Reserved: b[12] & 0x0e,
+		Payload:  b[hl:], Offload: off,
 		Quirks: Quirks{IPOptions: p.Options},
 	}
 	s.Quirks.BadOptions = !s.Opts.parse(b[tcpHeader:hl], s.Flags.Has(SYN))

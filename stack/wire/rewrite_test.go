@@ -209,3 +209,23 @@ func FuzzICMPQuote(f *testing.F) {
 		}
 	})
 }
+
+// RFC 9293, section 3.1: reserved bits "must be zero in generated segments".
+func TestReservedBitsAreReadAndNeverWritten(t *testing.T) {
+	seg := wire.Segment{
+		Src: netip.MustParseAddrPort("10.0.0.1:1000"), Dst: netip.MustParseAddrPort("10.0.0.2:80"),
+		TTL: 64, Flags: wire.ACK, Payload: []byte("hello"),
+	}
+	b := bytes.Repeat([]byte{0xa5}, wire.MaxHeader+100)
+	want := bytes.Clone(wire.Build(b[wire.MaxHeader:], &seg))
+	pkt := b[wire.MaxHeader : wire.MaxHeader+len(want)]
+	pkt[32] |= 0x0a
+	if r := wire.Parse(&seg, pkt, wire.Offload{CsumValid: true}); r != wire.OK || seg.Reserved != 0x0a {
+		t.Fatalf("%v, reserved bits %x", r, seg.Reserved)
+	}
+	at := wire.Rewrite(b, &seg)
+	got := b[at : at+len(want)]
+	if got[32]&0x0f != 0 {
+		t.Errorf("byte 12 is %x", got[32])
+	}
+}

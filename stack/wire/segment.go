@@ -100,6 +100,7 @@ type Segment struct {
 	Flags    Flags
 	Wnd      uint16 // as on the wire, unscaled
 	Urg      uint16
+	Reserved uint8 // the reserved bits in their place; read, and never written
 	Opts     Options
 	Payload  []byte // aliases the packet's buffer
 
