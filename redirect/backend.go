@@ -23,6 +23,7 @@ func (w *worker) fromBackend(now time.Time, door int, seg *wire.Segment) {
 	live := !e.gone && e.back != nil && e.back.node.Key == k
 	if live {
 		e.steer[tcb.Serving].came(w.queue)
+		w.came(e, tcb.Serving, seg)
 		w.fromServing(now, e, e.back, seg)
 	}
 	w.unlock(now, e)

@@ -213,6 +213,7 @@ func (w *worker) end(now time.Time, e *entry, why string) {
 		w.g.record.Give(e.taken)
 		e.taken = 0
 	}
+	w.forgetHand(e)
 	w.g.flows.Remove(&e.node)
 	w.g.timers.Cancel(&e.node)
 	w.g.live.Add(-1)

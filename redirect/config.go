@@ -185,4 +185,5 @@ type Config struct {
 	MTU      int       // of the doors, in bytes
 	Secret   [16]byte  // of ISNs, timestamps and tables
 	Started  time.Time // origin of the client legs' clocks
+	Carrier  Carrier   // nil: every packet comes to the gateway
 }

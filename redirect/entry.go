@@ -66,7 +66,8 @@ type entry struct {
 
 // aside is what a flow needs until a backend serves it alone, and again once it closes.
 type aside struct {
-	w *worker // who holds the lock
+	w    *worker   // who holds the lock
+	hand *handDown // nil unless the carrier watches the flow
 
 	scaled    bool    // the client leg uses window scales
 	held      bool    // bytes from judged on wait for the end of a switch

@@ -43,6 +43,7 @@ type Gateway struct {
 	legs      atomic.Uint64 // numbers the decoy's legs
 	probes    atomic.Uint32 // IP IDs of what answers pings and datagrams
 
+	handed  handed
 	workers sync.Pool
 	Counters
 }

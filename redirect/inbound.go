@@ -73,6 +73,7 @@ func (w *worker) fromClient(now time.Time, seg *wire.Segment) {
 		return
 	}
 	e.steer[tcb.Client].came(w.queue)
+	w.came(e, tcb.Client, seg)
 	again := w.client(now, e, seg)
 	w.unlock(now, e)
 	if again {

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"sleight/redirect/splice"
 	"sleight/stack/tcb"
 	"sleight/stack/wire"
 )
@@ -15,6 +16,7 @@ type Live struct {
 	Backend                          string         // empty: none
 	Addr                             netip.AddrPort // of the backend
 	Decided                          bool           // the verdict is spoken
+	Handed                           bool           // the carrier has it
 	Age, Idle                        time.Duration  // since the SYN; since anything came from either peer
 	BytesToServer, BytesToClient     uint64
 	PacketsToServer, PacketsToClient uint64
@@ -102,6 +104,17 @@ func (g *Gateway) look(now time.Time, e *entry) (l Live, ok bool) {
 		Age: now.Sub(g.time(e.started)), Idle: now.Sub(g.time(e.heard)),
 		BytesToServer: e.bytes[tcb.Client], BytesToClient: e.bytes[tcb.Serving],
 		PacketsToServer: e.pkts[tcb.Client], PacketsToClient: e.pkts[tcb.Serving],
+	}
+	if h := e.hand; h != nil && h.offered {
+		var r splice.Handed
+		if g.cfg.Carrier.Peek(h.flow, &r) {
+			l.Handed = true
+			l.BytesToServer += r.Bytes[tcb.Client]
+			l.BytesToClient += r.Bytes[tcb.Serving]
+			l.PacketsToServer += r.Pkts[tcb.Client]
+			l.PacketsToClient += r.Pkts[tcb.Serving]
+			l.Idle = min(l.Idle, now.Sub(g.time(instant(r.Heard))))
+		}
 	}
 	if e.back != nil {
 		l.Backend, l.Addr = e.back.b.Name, e.back.dst()

@@ -3,6 +3,7 @@ package redirect
 import (
 	"time"
 
+	"sleight/redirect/splice"
 	"sleight/stack/tcb"
 	"sleight/stack/wire"
 )
@@ -26,6 +27,8 @@ type worker struct {
 	icmp  wire.ICMPError
 	due   []*entry
 	late  []wire.Segment // SYN-ACKs to send again
+
+	handed splice.Handed // a flow on its way to the carrier or back
 }
 
 func newWorker(g *Gateway, queue int) *worker {
@@ -36,6 +39,7 @@ func newWorker(g *Gateway, queue int) *worker {
 func (w *worker) with(now time.Time, e *entry, f func()) {
 	w.lock(e)
 	if !e.gone {
+		w.recall(e)
 		f()
 	}
 	w.unlock(now, e)
@@ -50,6 +54,9 @@ func (w *worker) lock(e *entry) {
 
 func (w *worker) unlock(now time.Time, e *entry) {
 	if !e.gone {
+		if w.g.cfg.Carrier != nil {
+			w.offer(e)
+		}
 		w.schedule(e)
 	}
 	if e.aside != &joined {
