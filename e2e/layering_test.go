@@ -58,6 +58,7 @@ var arrows = map[string][]string{
 		"rules", "stack/profile", "stack/tcb", "stack/wire",
 	},
 	"tun":                      {},
+	"tun/kernel":               {"redirect", "redirect/splice", "stack/tcb"},
 	"internal/spelling":        {},
 	"internal/control":         {},
 	"internal/config":          {"internal/spelling"},
