@@ -123,6 +123,9 @@ func (s *standing) print(out io.Writer) {
 	fmt.Fprintf(out, "sleight %s, process %d, since %s\n", s.Version, s.PID, s.Started.Format(time.RFC3339))
 	fmt.Fprintf(out, "%s: %d decoys, %d backends, %d rules\n", s.File, s.Decoys, s.Backends, s.Rules)
 	fmt.Fprintf(out, "%d flows\n", s.Flows)
+	if k := s.Kernel; k != nil {
+		fmt.Fprintf(out, "the kernel carries %d of them; it has carried %d bytes in %d hand-downs that have ended\n", k.Carried, k.Bytes, k.HandDowns)
+	}
 	fmt.Fprintf(out, "%d reloads, %d that failed\n", s.Reloads.Done, s.Reloads.Failed)
 	if !s.Reloads.Last.IsZero() {
 		fmt.Fprintf(out, "the last one, %s: %s\n", s.Reloads.Last.Format(time.RFC3339), s.Reloads.Said)

@@ -26,6 +26,16 @@ type standing struct {
 	Backends int       `json:"backends"`
 	Rules    int       `json:"rules"`
 	Reloads  reloads   `json:"reloads"`
+	Kernel   *carried  `json:"kernel,omitempty"`
+}
+
+// carried is what the kernel carries for the gateway, and has carried.
+type carried struct {
+	Watched   int    `json:"watched"`
+	Carried   int    `json:"carried"`
+	HandDowns uint64 `json:"hand_downs"`
+	Bytes     uint64 `json:"bytes"`
+	Full      uint64 `json:"full"`
 }
 
 // part asks for one part of the table of flows.
@@ -130,10 +140,16 @@ func noFlow(id uint64) error { return fmt.Errorf("no live flow has the number %d
 func (r *reloader) status(started time.Time) standing {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return standing{
+	s := standing{
 		Version: version(), PID: os.Getpid(), Started: started, File: r.cfg.File, Flows: r.g.Flows(),
 		Decoys: len(r.cfg.Decoys), Backends: len(r.cfg.Backends), Rules: len(r.cfg.Rules), Reloads: r.reloads,
 	}
+	if r.kernel != nil {
+		watched, has := r.kernel.Count()
+		h := r.g.HandDowns()
+		s.Kernel = &carried{watched, has, h.Ended, h.Bytes, h.Full}
+	}
+	return s
 }
 
 // serveControl answers at the control socket. nil: where nobody has asked for one by

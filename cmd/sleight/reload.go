@@ -14,6 +14,7 @@ import (
 	"sleight/internal/evidence"
 	"sleight/internal/host"
 	"sleight/redirect"
+	"sleight/tun/kernel"
 )
 
 // reloader gives a running gateway what its configuration says now: all of it, or
@@ -24,6 +25,7 @@ type reloader struct {
 	machine *host.Host
 	out     *evidence.Writer
 	log     *zap.Logger
+	kernel  *kernel.Carrier // nil: it carries nothing
 
 	mu      sync.Mutex // one reload at a time
 	cfg     *config.Config

@@ -23,6 +23,7 @@ import (
 	"sleight/rules"
 	"sleight/stack"
 	"sleight/tun"
+	"sleight/tun/kernel"
 )
 
 // summaryEvery is how often summaries are written.
@@ -116,6 +117,11 @@ func serve(ctx context.Context, cfg *config.Config, set *rules.Set, doors []*tun
 	if err != nil {
 		return err
 	}
+	carrier := attachKernel(cfg, doors, gc.Started, log)
+	if carrier != nil {
+		defer carrier.Close()
+		gc.Carrier = carrier
+	}
 	g := redirect.New(gc, ports, decoy, reporter{out}, time.Now)
 	if cfg.Debug.PPROF {
 		s, err := serveDebug(cfg.StateDir, func() counts { return countsOf(g, decoy) })
@@ -124,7 +130,7 @@ func serve(ctx context.Context, cfg *config.Config, set *rules.Set, doors []*tun
 		}
 		defer s.Close()
 	}
-	r := &reloader{machinery: m, g: g, machine: machine, out: out, log: log, cfg: cfg}
+	r := &reloader{machinery: m, g: g, machine: machine, out: out, log: log, cfg: cfg, kernel: carrier}
 	operators, err := serveControl(cfg, handlers(r), log)
 	if err != nil {
 		return err
@@ -148,6 +154,9 @@ func serve(ctx context.Context, cfg *config.Config, set *rules.Set, doors []*tun
 	g.Shutdown(time.Now())
 	written() // what the last flows have said is in the memory now
 	<-kept
+	if h := g.HandDowns(); carrier != nil {
+		log.Info("what the kernel has carried", zap.Uint64("hand_downs", h.Ended), zap.Uint64("bytes", h.Bytes), zap.Uint64("full", h.Full))
+	}
 	summary(g, decoy.Stats(), &m, out)
 	announce(out, "stopped", "")
 	return err
@@ -240,6 +249,24 @@ func readers(doors []*tun.Door, busy time.Duration) []redirect.Reader {
 		out[q] = tun.NewReader(q, busy, doors...)
 	}
 	return out
+}
+
+// attachKernel has the kernel carry plain spliced flows, if that is asked for and this
+// kernel and user can. nil: every packet comes to the gateway, as without it.
+func attachKernel(cfg *config.Config, doors []*tun.Door, started time.Time, log *zap.Logger) *kernel.Carrier {
+	if cfg.TUN.Kernel != "auto" {
+		return nil
+	}
+	indices := make([]int, len(doors))
+	for i, d := range doors {
+		indices[i] = d.Index()
+	}
+	c, err := kernel.Attach(indices, started)
+	if err != nil {
+		log.Warn("tun.kernel: the kernel carries no flows", zap.Error(err))
+		return nil
+	}
+	return c
 }
 
 func closeAll(doors []*tun.Door) {

@@ -11,7 +11,7 @@ import (
 func (c *Config) fixed() []setting {
 	return []setting{
 		{"sensor", c.Sensor}, {"tun.name", c.TUN.Name}, {"tun.mtu", c.TUN.MTU}, {"tun.queues", c.TUN.Queues},
-		{"tun.offload", c.TUN.Offload}, {"tun.busy_poll", c.TUN.BusyPoll}, {"routing.setup", c.Routing.Setup}, {"routing.table", c.Routing.Table},
+		{"tun.offload", c.TUN.Offload}, {"tun.busy_poll", c.TUN.BusyPoll}, {"tun.kernel", c.TUN.Kernel}, {"routing.setup", c.Routing.Setup}, {"routing.table", c.Routing.Table},
 		{"routing.priority", c.Routing.Priority}, {"routes", c.Routes}, {"nat.pool", c.Pool},
 		{"limits.flows", c.Limits.Flows}, {"limits.flows_per_client", c.Limits.FlowsPerClient},
 		{"limits.client_prefix", []int{c.Limits.PrefixV4, c.Limits.PrefixV6}}, {"limits.half_open", c.Limits.HalfOpen},
