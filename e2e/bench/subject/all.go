@@ -5,6 +5,7 @@ const (
 	Direct  = "direct"
 	NFT     = "nft"
 	Sleight = "sleight"
+	Kernel  = "sleight-kernel"
 	Plain   = "sleight-no-offload"
 	TUN     = "tun"
 )
@@ -14,8 +15,9 @@ func All() []Subject {
 	return []Subject{
 		direct(),
 		dnat(),
-		sleight(Sleight, "Sleight, spliced, super-packets", true),
-		sleight(Plain, "Sleight, spliced, packet by packet (tun.offload: false)", false),
+		sleight(Sleight, "Sleight, spliced, super-packets", true, "off"),
+		sleight(Kernel, "Sleight, spliced, plain flows carried by the kernel (tun.kernel: auto)", true, "auto"),
+		sleight(Plain, "Sleight, spliced, packet by packet (tun.offload: false)", false, "off"),
 		haproxy("haproxy", "HAProxy, mode tcp", "no option splice-auto"),
 		haproxy("haproxy-splice", "HAProxy, mode tcp, option splice-auto (splice(2) in both directions)", "option splice-auto"),
 		pass(),

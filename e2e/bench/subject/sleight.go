@@ -17,16 +17,16 @@ func claimed() netip.Addr { return bed.Claimed4.Addr().Next() }
 
 // sleight is the gateway itself; each connection starts at a decoy and is switched by
 // its first line.
-func sleight(name, what string, offload bool) Subject {
+func sleight(name, what string, offload bool, kernel string) Subject {
 	return Subject{
 		Name: name, What: what, Decoy: true, host: claimed(),
-		begin: func(r *Running) error { return r.beginSleight(offload) },
+		begin: func(r *Running) error { return r.beginSleight(offload, kernel) },
 	}
 }
 
 // configuration has bounds far away: one client makes all connections.
 const configuration = `version: 1
-tun: {name: sl, offload: %t}
+tun: {name: sl, offload: %t, kernel: %s}
 routes: [%s]
 decoys:
   - {name: switched, match: {ports: [%d]}, service: {type: silent}}
@@ -41,9 +41,9 @@ debug: {pprof: true}
 state: {dir: %q}
 `
 
-func (r *Running) beginSleight(offload bool) error {
+func (r *Running) beginSleight(offload bool, kernel string) error {
 	server, _ := bed.BackendAddrs(0)
-	text := fmt.Sprintf(configuration, offload, bed.Claimed4, Port, DecoyPort, server, Port, r.file("events"), r.file("state"))
+	text := fmt.Sprintf(configuration, offload, kernel, bed.Claimed4, Port, DecoyPort, server, Port, r.file("events"), r.file("state"))
 	if err := os.WriteFile(r.file("sleight.yaml"), []byte(text), 0o600); err != nil {
 		return err
 	}

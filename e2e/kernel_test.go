@@ -1,0 +1,103 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"net/netip"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"sleight/e2e/bed"
+	"sleight/e2e/seam"
+	"sleight/internal/evidence"
+)
+
+// inKernel makes the gateway of a configuration of ours one whose kernel carries what
+// is plain.
+func inKernel(config string) string {
+	return strings.Replace(config, "tun: {name: sl}", "tun: {name: sl, kernel: auto}", 1)
+}
+
+// carried is what the kernel has carried so far, as `sleight status` has it.
+func (g *gateway) carried(b *bed.Bed) (k struct {
+	Carried   int    `json:"carried"`
+	HandDowns int    `json:"hand_downs"`
+	Bytes     uint64 `json:"bytes"`
+}) {
+	g.Helper()
+	out, code := sleight(g.T, b.Gateway, "status", "-c", g.file("sleight.yaml"), "--json")
+	var s struct{ Kernel any }
+	s.Kernel = &k
+	if err := json.Unmarshal([]byte(out), &s); err != nil || code != 0 {
+		g.Fatalf("status: %d, %v, %s", code, err, out)
+	}
+	return k
+}
+
+// Bulk both ways, with most of it carried by the kernel: every byte arrives, S sees one
+// host, and the books are those of a gateway that has carried it all.
+func TestTheKernelCarriesBulk(t *testing.T) {
+	oneCPU(t)
+	eachCell(t, func(t *testing.T, mode, addr string) {
+		b := newBed(t, bed.Config{})
+		if mode == "keep" {
+			if err := b.OwnClaimed(0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		serveWeb(t, b)
+		g := start(t, b, inKernel(httpConfig(mode)))
+		file := filepath.Join(t.TempDir(), "s.pcapng")
+		capture, err := b.Attacker.Capture(bed.AttackerDevice, file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := dial(t, b, addr)
+		r := bufio.NewReader(c)
+		part := bulk[:5<<20]
+		want := fmt.Sprintf("%d %x\n", len(part), sha256.Sum256(part))
+		moved := uint64(0)
+		for range 2 {
+			if _, body := ask(t, c, r, "PUT", "/up", "User-Agent: "+exploit+"\r\n", part); string(body) != want {
+				t.Fatalf("upload: %q, want %q", body, want)
+			}
+			_, body := ask(t, c, r, "GET", "/bulk", "Range-Is-Ignored: yes\r\n", nil)
+			if !bytes.Equal(body, bulk) {
+				t.Fatal("the download differs")
+			}
+			moved += uint64(len(part) + len(body))
+		}
+		c.Close()
+		g.wantSwitches(1, "ok")
+		k := g.carried(b)
+		g.until("the kernel carries nothing", func() bool { k = g.carried(b); return k.Carried == 0 })
+		if k.Bytes < moved/10 {
+			t.Errorf("the kernel has carried %+v of %d bytes", k, moved)
+		}
+		g.stop()
+		end := g.wait("flow_end", func(*evidence.Event) bool { return true })
+		if n := end.FlowEnd.BytesToServer + end.FlowEnd.BytesToClient; n < moved || n > moved+moved/100 {
+			t.Errorf("flow_end has %d bytes of %d", n, moved)
+		}
+		if err := capture.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		v4, v6 := bed.BackendAddrs(0)
+		report, err := seam.CheckFile(file, seam.Options{
+			Server:   seam.In(bed.Claimed4, bed.Claimed6),
+			Hidden:   seam.In(netip.PrefixFrom(v4, 32), netip.PrefixFrom(v6, 128)),
+			Lossless: true, ForbidReset: true,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !report.OK() || report.Stats.Flows != 1 {
+			t.Errorf("%v", report)
+		}
+		figure(t, "%d of %d bytes by the kernel in %d hand-downs, %d anomalies", k.Bytes, moved, k.HandDowns, len(report.Anomalies))
+	})
+}
