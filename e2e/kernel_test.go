@@ -39,7 +39,8 @@ func (g *gateway) carried(b *bed.Bed) (k struct {
 }
 
 // Bulk both ways, with most of it carried by the kernel: every byte arrives, S sees one
-// host, and the books are those of a gateway that has carried it all.
+// host, and the books are those of a gateway that has carried it all. A kernel that cannot
+// carry leaves all of it to the gateway.
 func TestTheKernelCarriesBulk(t *testing.T) {
 	oneCPU(t)
 	eachCell(t, func(t *testing.T, mode, addr string) {
@@ -61,7 +62,8 @@ func TestTheKernelCarriesBulk(t *testing.T) {
 		part := bulk[:5<<20]
 		want := fmt.Sprintf("%d %x\n", len(part), sha256.Sum256(part))
 		moved := uint64(0)
-		for range 2 {
+		// A flow is handed down where its sender pauses, which need not be at once.
+		for round, k := 0, g.carried(b); round < 2 || round < 8 && k.Carried == 0 && k.HandDowns == 0; round, k = round+1, g.carried(b) {
 			if _, body := ask(t, c, r, "PUT", "/up", "User-Agent: "+exploit+"\r\n", part); string(body) != want {
 				t.Fatalf("upload: %q, want %q", body, want)
 			}
@@ -75,7 +77,8 @@ func TestTheKernelCarriesBulk(t *testing.T) {
 		g.wantSwitches(1, "ok")
 		k := g.carried(b)
 		g.until("the kernel carries nothing", func() bool { k = g.carried(b); return k.Carried == 0 })
-		if k.Bytes < moved/10 {
+		can := !strings.Contains(g.logged(), "the kernel carries no flows") // Linux 6.6, CAP_BPF
+		if can && k.Bytes < 1<<20 || !can && k.Bytes > 0 {
 			t.Errorf("the kernel has carried %+v of %d bytes", k, moved)
 		}
 		g.stop()
