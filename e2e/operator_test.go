@@ -59,6 +59,7 @@ func TestTheEventsOfALiveGatewayAreThoseOfTheSchema(t *testing.T) {
 	serveWeb(t, b)
 	g := start(t, b, strings.Replace(httpConfig("client"), "ports: [80]", "ports: [80, 81]", 1)+`
   - {name: note, when: 'stream contains "HEAD /"', action: log}
+  - {name: once, when: 'bytes > 0', action: log, once_per: 1h}
   - {name: quit, when: 'stream contains "DELETE /"', action: drop}
 `)
 	for _, addr := range []string{"203.0.113.7:80", "[2001:db8:113::7]:80"} {

@@ -3,8 +3,6 @@ package rules
 import (
 	"fmt"
 	"hash/fnv"
-	"maps"
-	"sync"
 	"time"
 )
 
@@ -114,36 +112,10 @@ func (fl *Flow) count(r *compiled, st *seen, f *Facts) bool {
 		n, before = fl.set.memory.Count(f.Now, f.Src.Addr(), r.onceKey, r.OncePer)
 	}
 	st.suppressed = int32(max(0, before-1))
-	if n > 1 {
-		fl.set.kept.add(r.Name)
+	if n > 1 && fl.set.silent != nil {
+		fl.set.silent(r.Name)
 	}
 	return n == 1
-}
-
-// Tally counts, rule by rule, the flows in which OncePer kept one silent. It is safe for
-// concurrent use.
-type Tally struct {
-	mu sync.Mutex
-	n  map[string]uint64
-}
-
-func (t *Tally) add(rule string) {
-	if t == nil {
-		return
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.n == nil {
-		t.n = map[string]uint64{}
-	}
-	t.n[rule]++
-}
-
-// Snapshot is the counts so far, by the names of rules.
-func (t *Tally) Snapshot() map[string]uint64 {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return maps.Clone(t.n)
 }
 
 // spoke carries out what a rule that speaks does beside its action.

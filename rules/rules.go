@@ -146,8 +146,8 @@ type Set struct {
 	client sampler
 	heard  *suricata.Set // nil: no rule picks any
 	counts suricata.Memory
-	memory Memory // nil: nothing is remembered
-	kept   *Tally // nil: nobody asks
+	memory Memory            // nil: nothing is remembered
+	silent func(rule string) // nil: nobody asks
 }
 
 // SetClients gives sample its key and says what one client is: the lengths of
@@ -159,9 +159,9 @@ func (s *Set) SetClients(key [32]byte, ip4, ip6 int) { s.client = sampler{key, i
 // takes another's place goes on with its counts. It is called before the first flow.
 func (s *Set) SetCounts(m suricata.Memory) { s.counts = m }
 
-// SetTally gives the set what counts the flows in which OncePer kept a rule silent, as
-// SetCounts does.
-func (s *Set) SetTally(t *Tally) { s.kept = t }
+// SetSilent gives the set what is told of each flow in which OncePer kept a rule silent,
+// by any goroutine. It is called before the first flow.
+func (s *Set) SetSilent(f func(rule string)) { s.silent = f }
 
 type compiled struct {
 	Rule

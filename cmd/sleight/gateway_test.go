@@ -17,7 +17,6 @@ import (
 	"sleight/internal/evidence"
 	"sleight/internal/host"
 	"sleight/redirect"
-	"sleight/rules"
 	"sleight/stack/wire"
 	"sleight/tun/tuntest"
 )
@@ -33,7 +32,7 @@ func gateway(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	m := machinery{
 		doors: []string{"sleight0", "sleight1"}, mtu: func(netip.Addr) int { return 1500 },
-		mem: newMemory(l.cfg), counts: &counters{}, kept: &rules.Tally{},
+		mem: newMemory(l.cfg), counts: &counters{}, silent: newTally(),
 	}
 	gc, err := m.gatewayConfig(l.cfg, l.set, time.Now())
 	ts.Check(err)

@@ -85,7 +85,7 @@ type machinery struct {
 	mem   *memory.Memory
 	// counts are of Suricata's thresholds.
 	counts *counters
-	kept   *rules.Tally // of the rules that once_per keeps silent
+	silent *tally // of the rules that once_per keeps silent
 }
 
 // gatewayConfig is what the gateway itself is made of.
@@ -115,7 +115,7 @@ func (m *machinery) gatewayConfig(cfg *config.Config, set *rules.Set, now time.T
 func (m *machinery) policy(cfg *config.Config, set *rules.Set) (out redirect.Policy, err error) {
 	giveMemory(set, m.mem, cfg)
 	set.SetCounts(m.counts)
-	set.SetTally(m.kept)
+	set.SetSilent(m.silent.add)
 	out = redirect.Policy{Observe: cfg.Observe, Rules: set, Refused: slices.Concat(cfg.Pool, ownAddresses())}
 	if cfg.Default.TCP == "reset" {
 		out.Default = redirect.Reset

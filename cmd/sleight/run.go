@@ -112,7 +112,7 @@ func serve(ctx context.Context, cfg *config.Config, set *rules.Set, doors []*tun
 		}
 		return n
 	}
-	m := machinery{doors: names, mtu: mtu, mem: openMemory(cfg, log), counts: &counters{}, kept: &rules.Tally{}}
+	m := machinery{doors: names, mtu: mtu, mem: openMemory(cfg, log), counts: &counters{}, silent: newTally()}
 	gc, err := m.gatewayConfig(cfg, set, time.Now())
 	if err != nil {
 		return err
@@ -184,7 +184,7 @@ func summarise(ctx context.Context, g *redirect.Gateway, d *stack.Decoy, m *mach
 
 func summary(g *redirect.Gateway, d stack.Stats, m *machinery, out *evidence.Writer) {
 	reportDrops(g, d, m.mem, out)
-	if silent := m.kept.Snapshot(); len(silent) > 0 {
+	if silent := m.silent.snapshot(); len(silent) > 0 {
 		e := evidence.Plain(time.Now(), "suppressed_summary")
 		e.SuppressedSummary = silent
 		out.Emit(e)
