@@ -89,7 +89,7 @@ func (g *gateway) configure(config string) {
 	if os.Getenv("SLEIGHT_OFFLOAD") == "off" {
 		config = withoutOffload(config)
 	}
-	if os.Getenv("SLEIGHT_KERNEL") != "" {
+	if os.Getenv("SLEIGHT_KERNEL") == "auto" && !strings.Contains(config, "kernel: ") {
 		config = strings.Replace(config, "tun: {name: sl", "tun: {name: sl, kernel: auto", 1)
 	}
 	if err := os.WriteFile(g.file("sleight.yaml"), []byte(config), 0o600); err != nil {

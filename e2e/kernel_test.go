@@ -98,8 +98,8 @@ func TestTheKernelCarriesBulk(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// One super-packet can overtake another where the flow is handed down or comes
-		// back (docs/limits.md, Order): S sees a hole that is filled at once.
+		// Super-packets can overtake others where the flow is handed down or comes back
+		// (docs/adr/0013, Open): S sees a hole that is filled again.
 		overtaken := 0
 		for _, found := range report.Anomalies {
 			switch found.Kind {
