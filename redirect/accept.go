@@ -172,6 +172,7 @@ func (w *worker) openDecoy(now time.Time, e *entry) {
 	src, dst := g.decoyPair(e.dialled().Addr().Is4())
 	l := e.room
 	w.prepare(l, e, decoyDoor, src, dst)
+	l.Echo.Distrust()
 	if !g.flows.Bind(&l.node) {
 		return // the numbers have come round to a live flow: S will try again
 	}

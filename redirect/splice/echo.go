@@ -14,7 +14,10 @@ const (
 	// trainFlights is how many flights S must have acknowledged before the
 	// serving leg's own timers are trusted.
 	trainFlights = 10
-	dupThresh    = 3 // RFC 5681, section 3.2
+	never        = 0xff // in place of a number of flights
+	// twoTicks of Debian's kernel, 250 a second.
+	twoTicks  = 8 * time.Millisecond
+	dupThresh = 3 // RFC 5681, section 3.2
 	// markGap merges what was passed on in one burst.
 	markGap = time.Millisecond
 	// keepAliveAfter is less than the idle time of any host's keep-alives.
@@ -67,7 +70,7 @@ type Echo struct {
 	back       wire.Block // suppressed, in the serving leg's numbers
 	Suppressed uint32     // segments that were not sent to S again
 
-	flights uint8 // acknowledged, up to trainFlights
+	flights uint8 // acknowledged, up to trainFlights; or never
 	dups    uint8 // duplicate acknowledgements, up to dupThresh
 	begun   bool
 	hasSack bool
@@ -114,8 +117,15 @@ func (e *Echo) Sample(r time.Duration) {
 
 // Timeout is when a host that knows S's round trip would first send something again
 // unasked: not before its retransmission timer (RFC 6298, section 2.3) and not before
-// its tail loss probe (RFC 8985, section 7.2), which waits for two round trips.
-func (e *Echo) Timeout() time.Duration { return max(e.SRTT()+4*e.RTTVar(), 2*e.SRTT()) }
+// its tail loss probe (RFC 8985, section 7.2), which waits for two round trips and, with
+// Linux, two ticks of its clock.
+func (e *Echo) Timeout() time.Duration { return max(e.SRTT()+4*e.RTTVar(), 2*e.SRTT()+twoTicks) }
+
+// Distrust has the serving leg's own timers never be trusted: they are no host's.
+func (e *Echo) Distrust() { e.flights = never }
+
+// trained reports whether the serving leg's timers know S by now.
+func (e *Echo) trained() bool { return e.flights == trainFlights }
 
 // once decides whether a serving leg's segment repeats what S has, or will
 // have, without having asked for it.
@@ -136,7 +146,7 @@ func (sp *Splice) once(now time.Duration, cli *ClientLeg, seg *wire.Segment) Out
 	if una := cli.SndUna - tcb.Seq(sp.SeqDelta); !una.LessThan(end) && !e.keepAlive(now, seg, una) {
 		return Answer // S has acknowledged it all: the serving leg missed that
 	}
-	if e.flights >= trainFlights || e.asked(seg.Seq) {
+	if e.trained() || e.asked(seg.Seq) {
 		return Pass
 	}
 	if age, ok := e.age(now, seg.Seq); !ok || age >= e.Timeout() {
@@ -272,7 +282,9 @@ func (e *Echo) acked(now time.Duration, ack tcb.Seq) {
 		}
 	}
 	if e.begun && !ack.LessThan(e.flightEnd) {
-		e.flights = min(e.flights+1, trainFlights)
+		if e.flights < trainFlights {
+			e.flights++
+		}
 		e.flightEnd = e.top
 	}
 }

@@ -19,18 +19,18 @@ const passes = `client > P. 101:111(10) ack 51 win 512 <TS val 1010 ecr 50> "012
 func (x *bench) wait(d time.Duration) { x.now += d }
 
 // "A serving leg's retransmission of bytes passed on less than SRTT + 4·RTTVAR ago
-// is suppressed", nor is one passed on within two round trips (docs/adr/0012).
+// is suppressed", nor is one passed on within two round trips and ticks (docs/adr/0012).
 func TestARetransmissionThatSDidNotAskFor(t *testing.T) {
 	each(t, func(x *bench) {
 		x.want(answer, passes)
-		x.wait(199 * time.Millisecond)
+		x.wait(207 * time.Millisecond)
 		x.want(answer, "swallow")
 		if x.sp.Echo.Suppressed != 1 {
 			x.Errorf("%d suppressed", x.sp.Echo.Suppressed)
 		}
 		x.wait(time.Millisecond)
 		x.want(answer, passes) // S's own host would have sent it again by now
-		x.wait(199 * time.Millisecond)
+		x.wait(207 * time.Millisecond)
 		x.want(answer, "swallow") // which counts from then
 	})
 }
@@ -253,7 +253,7 @@ func TestRoundTripsAreMeasured(t *testing.T) {
 		x.Errorf("SRTT %v", x.sp.Echo.SRTT())
 	}
 	x.says(`client < . 51:51(0) ack 111 win 500 <TS val 60 ecr 1000>`)
-	if e := &x.sp.Echo; e.SRTT() != 110*time.Millisecond || e.RTTVar() != 20*time.Millisecond || e.Timeout() != 220*time.Millisecond {
+	if e := &x.sp.Echo; e.SRTT() != 110*time.Millisecond || e.RTTVar() != 20*time.Millisecond || e.Timeout() != 228*time.Millisecond {
 		x.Errorf("SRTT %v, RTTVAR %v", e.SRTT(), e.RTTVar())
 	}
 	x.sp.Echo.Init(0, 0, 0)
@@ -273,8 +273,8 @@ func TestMarksAreBounded(t *testing.T) {
 	}
 	// The newest 16 are known each by itself: the first mark left ends at 91.
 	x.want(`serving < P. 221:231(10) ack 51 win 64 <TS val 410 ecr 50> "0123456789"`, "swallow")
-	x.wait(162 * time.Millisecond)
-	// 202 ms after the first, 192 after the sixth.
+	x.wait(170 * time.Millisecond)
+	// 210 ms after the first, 200 after the sixth.
 	x.want(`serving < P. 91:101(10) ack 51 win 64 <TS val 410 ecr 50> "0123456789"`, "swallow")
 	x.wait(8 * time.Millisecond)
 	x.want(`serving < P. 81:91(10) ack 51 win 64 <TS val 410 ecr 50> "0123456789"`,
@@ -296,5 +296,27 @@ func TestTranslationDoesNotAllocate(t *testing.T) {
 		x.sp.FillServing(&x.cli, &s)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// A netstack probes earlier than any host, however many flights S has acknowledged.
+func TestADecoysTimersAreNeverTrusted(t *testing.T) {
+	for _, distrusted := range []bool{false, true} {
+		x := setup(t, 1000, 1000, 1000)
+		if distrusted {
+			x.sp.Echo.Distrust()
+		}
+		for i := range 11 {
+			x.hears(fmt.Sprintf(`serving < P. %d:%d(10) ack 51 win 64 <TS val 410 ecr 50> "0123456789"`, 41+10*i, 51+10*i))
+			x.says(fmt.Sprintf(`client < . 51:51(0) ack %d win 500 <TS val 60 ecr 1000>`, 111+10*i))
+		}
+		const next = `serving < P. 151:161(10) ack 51 win 64 <TS val 410 ecr 50> "0123456789"`
+		const passes = `client > P. 211:221(10) ack 51 win 512 <TS val 1010 ecr 50> "0123456789"`
+		x.want(next, passes)
+		if distrusted {
+			x.want(next, "swallow")
+		} else {
+			x.want(next, passes)
+		}
 	}
 }

@@ -38,7 +38,7 @@ type Handed struct {
 // segment needs no more than what Hand tells.
 func (sp *Splice) Plain(cli *ClientLeg) bool {
 	e := &sp.Echo
-	return e.begun && (e.flights >= trainFlights || !e.una.LessThan(e.top)) && e.back == wire.Block{} &&
+	return e.begun && (e.trained() || !e.una.LessThan(e.top)) && e.back == wire.Block{} &&
 		!sp.TrueWindow && cli.TS == sp.Srv.TS && !cli.SndUna.LessThan(sp.Cut)
 }
 
@@ -48,7 +48,7 @@ func (sp *Splice) Hand(cli *ClientLeg, h *Handed) {
 	*h = Handed{
 		Cli: *cli, Srv: sp.Srv, SeqDelta: sp.SeqDelta, TSDelta: sp.TSDelta, Cut: sp.Cut,
 		Last: e.last, Top: e.top, Una: e.una, UnaAt: time.Duration(e.unaAt) * unit,
-		Trained: e.flights >= trainFlights,
+		Trained: e.trained(),
 	}
 }
 
