@@ -66,6 +66,16 @@ func noSeam(t *testing.T, rtt time.Duration, mode, addr string) {
 	if err := capture.Stop(); err != nil {
 		t.Fatal(err)
 	}
+	report := lossless(t, file)
+	if !report.OK() || report.Stats.Flows != 1 || report.Stats.Probes > 0 {
+		t.Errorf("%v", report)
+	}
+	figure(t, "%d anomalies", len(report.Anomalies))
+}
+
+// lossless checks a capture at S, of a wire that loses nothing.
+func lossless(t *testing.T, file string) *seam.Report {
+	t.Helper()
 	v4, v6 := bed.BackendAddrs(0)
 	report, err := seam.CheckFile(file, seam.Options{
 		Server:   seam.In(bed.Claimed4, bed.Claimed6),
@@ -75,10 +85,7 @@ func noSeam(t *testing.T, rtt time.Duration, mode, addr string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !report.OK() || report.Stats.Flows != 1 || report.Stats.Probes > 0 {
-		t.Errorf("%v", report)
-	}
-	figure(t, "%d anomalies", len(report.Anomalies))
+	return report
 }
 
 // oneCPU keeps the test, and the gateway that it starts, on one CPU.

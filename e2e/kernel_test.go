@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
-	"net/netip"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -38,8 +37,8 @@ func (g *gateway) carried(b *bed.Bed) (k struct {
 	return k
 }
 
-// Bulk both ways, with most of it carried by the kernel: every byte arrives, S sees one
-// host, and the books are those of a gateway that has carried it all. A kernel that cannot
+// Bulk both ways, with what the kernel takes of it carried there: every byte arrives, S
+// sees one host, and the books are those of a gateway that has carried it all. A kernel that cannot
 // carry leaves all of it to the gateway.
 func TestTheKernelCarriesBulk(t *testing.T) {
 	oneCPU(t)
@@ -89,15 +88,7 @@ func TestTheKernelCarriesBulk(t *testing.T) {
 		if err := capture.Stop(); err != nil {
 			t.Fatal(err)
 		}
-		v4, v6 := bed.BackendAddrs(0)
-		report, err := seam.CheckFile(file, seam.Options{
-			Server:   seam.In(bed.Claimed4, bed.Claimed6),
-			Hidden:   seam.In(netip.PrefixFrom(v4, 32), netip.PrefixFrom(v6, 128)),
-			Lossless: true, ForbidReset: true,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
+		report := lossless(t, file)
 		// Super-packets can overtake others where the flow is handed down or comes back
 		// (docs/adr/0013, Open): S sees a hole that is filled again.
 		overtaken := 0
@@ -105,12 +96,12 @@ func TestTheKernelCarriesBulk(t *testing.T) {
 			switch found.Kind {
 			case seam.Hole:
 				overtaken++
-			case seam.IPID, seam.TSValFell: // of what was overtaken
+			case seam.IPID: // of what was overtaken
 			default:
 				t.Errorf("%v", report)
 			}
 		}
-		if overtaken > 2*k.HandDowns || report.Stats.Flows != 1 {
+		if overtaken > 2*k.HandDowns || overtaken == 0 && !report.OK() || report.Stats.Flows != 1 {
 			t.Errorf("%v", report)
 		}
 		figure(t, "%d of %d bytes by the kernel in %d hand-downs, %d super-packets overtaken", k.Bytes, moved, k.HandDowns, overtaken)
