@@ -36,6 +36,8 @@ type carried struct {
 	HandDowns uint64 `json:"hand_downs"`
 	Bytes     uint64 `json:"bytes"`
 	Full      uint64 `json:"full"`
+	Late      uint64 `json:"late"`
+	Errors    uint64 `json:"errors"`
 }
 
 // part asks for one part of the table of flows.
@@ -145,9 +147,8 @@ func (r *reloader) status(started time.Time) standing {
 		Decoys: len(r.cfg.Decoys), Backends: len(r.cfg.Backends), Rules: len(r.cfg.Rules), Reloads: r.reloads,
 	}
 	if r.kernel != nil {
-		watched, has := r.kernel.Count()
-		h := r.g.HandDowns()
-		s.Kernel = &carried{watched, has, h.Ended, h.Bytes, h.Full}
+		k, h := r.kernel.Stats(), r.g.HandDowns()
+		s.Kernel = &carried{k.Watched, k.Carried, h.Ended, h.Bytes, h.Full, k.Late, k.Errors}
 	}
 	return s
 }

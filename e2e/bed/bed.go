@@ -72,6 +72,8 @@ type Config struct {
 	ClientMTU, BackendMTU int
 	// Offloads leaves checksum offload, TSO, GSO and GRO of the veths on: for speed, not for captures.
 	Offloads bool
+	// Ordered keeps each flow in order on a machine with several CPUs (see Namespace.Ordered).
+	Ordered bool
 	// ClientWire, if set, puts a wire between attacker (A) and gateway (B).
 	ClientWire *faulty.Config
 	// BackendWire, if set, puts a wire between the gateway (A) and each backend (B).
@@ -126,7 +128,18 @@ func (b *Bed) build(cfg Config) error {
 			return err
 		}
 	}
+	if cfg.Ordered {
+		return b.order()
+	}
 	return nil
+}
+
+func (b *Bed) order() error {
+	errs := []error{b.Attacker.Ordered(AttackerDevice), b.Gateway.Ordered(ClientsDevice)}
+	for i, host := range b.Backends {
+		errs = append(errs, b.Gateway.Ordered(BackendDevice(i)), host.Ordered(HostDevice))
+	}
+	return errors.Join(errs...)
 }
 
 func (b *Bed) namespace(name string) (*Namespace, error) {

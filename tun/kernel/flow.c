@@ -39,6 +39,14 @@ enum { FREE, WATCHED, OFFERED, TAKEN, BACK };
 #define MARK_BACK    0x02
 #define RESERVED     0x0e
 
+// What is redirected carries its slot, direction and turn in the packet's mark, from the
+// program at the egress of one door to the one at the ingress of the other.
+#define ACROSS       (1u << 31)
+#define ACROSS_SLOT  0xfff
+#define ACROSS_DIR   12
+#define ACROSS_TURN  13
+#define TURN_BITS    0x3ffff
+
 struct key {
 	__u8 src[16], dst[16]; // of IPv4 the first four
 	__be16 sport, dport;
@@ -87,10 +95,12 @@ struct flow {
 	__u32 turn; // how often the gateway has begun to hand it down
 };
 
-// sent is what the program alone writes, under the flow's lock.
+// sent is what the programs alone write, under the flow's lock but for landed.
 struct sent {
 	__u64 id;
 	__u64 up[2];
+	__u64 across[2]; // redirected
+	__u64 landed[2]; // of those, what has come to the other door
 	__u32 turn;
 	__u32 srv_id; // the backend's last IP ID
 };
@@ -481,7 +491,7 @@ static __always_inline int mark(struct __sk_buff *skb, struct segment *s, __u8 b
 
 // write puts a translated segment's headers in place of those that were read. A partial
 // checksum is the pseudo-header's sum: of what changes it knows the addresses only.
-static __always_inline int write(struct __sk_buff *skb, struct segment *s, const struct way *w, int dir, __u8 ttl)
+static __always_inline int write(struct __sk_buff *skb, struct segment *s, const struct way *w, int dir, __u8 ttl, __u32 across)
 {
 	__u8 was[40];
 	__s64 pseudo, diff;
@@ -547,7 +557,7 @@ static __always_inline int write(struct __sk_buff *skb, struct segment *s, const
 	bpf_l4_csum_replace(skb, s->at + 16, 0, diff, 0);
 	bpf_l4_csum_replace(skb, s->at + 16, 0, pseudo, BPF_F_PSEUDO_HDR);
 	bpf_set_hash_invalid(skb);
-	skb->mark = 0; // as what a program writes to a device
+	skb->mark = across;
 	return bpf_redirect(w->ifindex, BPF_F_INGRESS);
 }
 
@@ -578,6 +588,7 @@ static __always_inline int carry(struct __sk_buff *skb, int dir)
 	__u64 now = bpf_ktime_get_ns();
 	struct way w;
 	__u8 bits, ttl = 64;
+	__u32 across;
 	__u16 id_in = s->id;
 	bool taken = false;
 
@@ -591,8 +602,8 @@ static __always_inline int carry(struct __sk_buff *skb, int dir)
 			c->srv_id = 1 << 16;
 		c->id = id;
 		c->turn = f->turn;
-		c->up[0] = 0;
-		c->up[1] = 0;
+		for (int i = 0; i < 2; i++)
+			c->up[i] = c->across[i] = c->landed[i] = 0;
 	}
 	if (s->plain && (f->phase == TAKEN ||
 			(f->phase == OFFERED && c->up[0] == f->seen[0] && c->up[1] == f->seen[1])))
@@ -604,18 +615,21 @@ static __always_inline int carry(struct __sk_buff *skb, int dir)
 	bits = MARK_TURN(f->turn);
 	if (f->phase == BACK)
 		bits |= MARK_BACK;
-	if (!taken)
+	if (taken)
+		c->across[dir]++;
+	else
 		c->up[dir]++;
 	if (dir == TO_CLIENT) {
 		c->srv_id = id_in;
 		ttl = f->ttl;
 	}
 	w = f->way[dir];
+	across = ACROSS | (f->turn & TURN_BITS) << ACROSS_TURN | dir << ACROSS_DIR | slot;
 	bpf_spin_unlock(&f->lock);
 
 	if (!taken)
 		return mark(skb, s, bits);
-	return write(skb, s, &w, dir, ttl);
+	return write(skb, s, &w, dir, ttl, across);
 }
 
 SEC("tcx/egress")
@@ -623,6 +637,22 @@ int from_client(struct __sk_buff *skb) { return carry(skb, TO_SERVER); }
 
 SEC("tcx/egress")
 int from_backend(struct __sk_buff *skb) { return carry(skb, TO_CLIENT); }
+
+// landed counts what has come through the queue between the doors: what the gateway
+// writes goes past it. To all that comes after, the packet is as if a program had written
+// it to the device.
+SEC("tcx/ingress")
+int landed(struct __sk_buff *skb)
+{
+	__u32 mark = skb->mark, slot = mark & ACROSS_SLOT;
+	if (!(mark & ACROSS))
+		return NEXT;
+	skb->mark = 0;
+	struct sent *c = bpf_map_lookup_elem(&counts, &slot);
+	if (c && (c->turn & TURN_BITS) == (mark >> ACROSS_TURN & TURN_BITS))
+		__sync_fetch_and_add(&c->landed[mark >> ACROSS_DIR & 1], 1);
+	return NEXT;
+}
 
 // recall takes a flow back for the gateway, whatever goes on meanwhile: the slot stands
 // behind a link header, as a test run has it. From then on nothing changes in it.

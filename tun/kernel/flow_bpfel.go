@@ -106,11 +106,13 @@ type flowSegment struct {
 }
 
 type flowSent struct {
-	_     structs.HostLayout
-	Id    uint64
-	Up    [2]uint64
-	Turn  uint32
-	SrvId uint32
+	_      structs.HostLayout
+	Id     uint64
+	Up     [2]uint64
+	Across [2]uint64
+	Landed [2]uint64
+	Turn   uint32
+	SrvId  uint32
 }
 
 type flowWay struct {
@@ -134,6 +136,7 @@ const (
 	flowMapRooms        = "rooms"
 	flowProgFromBackend = "from_backend"
 	flowProgFromClient  = "from_client"
+	flowProgLanded      = "landed"
 	flowProgRecall      = "recall"
 	flowVarL2           = "l2"
 )
@@ -182,6 +185,7 @@ type flowSpecs struct {
 type flowProgramSpecs struct {
 	FromBackend *ebpf.ProgramSpec `ebpf:"from_backend"`
 	FromClient  *ebpf.ProgramSpec `ebpf:"from_client"`
+	Landed      *ebpf.ProgramSpec `ebpf:"landed"`
 	Recall      *ebpf.ProgramSpec `ebpf:"recall"`
 }
 
@@ -250,6 +254,7 @@ type flowVariables struct {
 type flowPrograms struct {
 	FromBackend *ebpf.Program `ebpf:"from_backend"`
 	FromClient  *ebpf.Program `ebpf:"from_client"`
+	Landed      *ebpf.Program `ebpf:"landed"`
 	Recall      *ebpf.Program `ebpf:"recall"`
 }
 
@@ -257,6 +262,7 @@ func (p *flowPrograms) Close() error {
 	return _FlowClose(
 		p.FromBackend,
 		p.FromClient,
+		p.Landed,
 		p.Recall,
 	)
 }

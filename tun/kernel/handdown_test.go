@@ -3,6 +3,7 @@ package kernel
 import (
 	"bytes"
 	"testing"
+	"time"
 
 	"sleight/redirect/splice"
 	"sleight/stack/tcb"
@@ -99,6 +100,50 @@ func TestAFlowIsTakenWhenNothingIsOnItsWay(t *testing.T) {
 	x.want("forgotten", x.says(S, x.plainSeg(S)), 0)
 }
 
+// What the gateway writes goes past the queue between the doors: it gets a flow back once
+// all that was redirected has left it, or has waited in vain.
+func TestARecallWaitsForWhatIsInTheQueue(t *testing.T) {
+	x := newBench(t, loaded(t), 8)
+	x.train()
+	take := func() {
+		x.want("watched", x.says(tcb.Client, x.plainSeg(tcb.Client)), int(x.turn%3+1)<<2)
+		x.seen = [2]uint64{1, 0}
+		x.offer()
+		x.adrift = true
+		x.want("taken", x.says(tcb.Client, x.plainSeg(tcb.Client)), kernels)
+		x.adrift = false
+	}
+	var h splice.Handed
+	x.hand(&h)
+
+	take()
+	landed := make(chan time.Time, 1)
+	seg := x.plainSeg(tcb.Client)
+	time.AfterFunc(landing/5, func() {
+		landed <- time.Now()
+		x.land(build(&seg), x.lastMark)
+	})
+	if !x.c.Recall(x.slot, &h) || time.Now().Before(<-landed) || x.c.Stats().Late > 0 {
+		t.Error("recalled before it had landed, or late")
+	}
+	x.turn++
+	x.c.Begin(x.slot, x.turn)
+
+	take()
+	begun := time.Now()
+	if !x.c.Recall(x.slot, &h) || time.Since(begun) < landing || x.c.Stats().Late != 1 {
+		t.Errorf("came back after %v, %+v", time.Since(begun), x.c.Stats())
+	}
+	x.turn++
+	x.c.Begin(x.slot, x.turn)
+	x.land(build(&seg), x.lastMark) // of an earlier turn: it says nothing about this one
+	take()
+	begun = time.Now()
+	if !x.c.Recall(x.slot, &h) || time.Since(begun) < landing || x.c.Stats().Late != 2 {
+		t.Errorf("came back after %v, %+v", time.Since(begun), x.c.Stats())
+	}
+}
+
 // Bits that S sets itself say nothing: of what is watched they are overwritten.
 func TestReservedBitsOfOthersAreOverwritten(t *testing.T) {
 	x := newBench(t, loaded(t), 4)
@@ -150,7 +195,7 @@ func TestSlotsAreBounded(t *testing.T) {
 	}
 	x.watch()
 	x.want("watched", x.says(tcb.Client, x.plainSeg(tcb.Client)), turn0)
-	if watching, has := x.c.Count(); watching != 1 || has != 0 {
-		t.Errorf("%d watched, %d carried", watching, has)
+	if st := x.c.Stats(); st.Watched != 1 || st.Carried != 0 {
+		t.Errorf("%d watched, %d carried", st.Watched, st.Carried)
 	}
 }

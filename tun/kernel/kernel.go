@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cilium/ebpf"
@@ -23,7 +24,7 @@ import (
 	"sleight/stack/tcb"
 )
 
-//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -target bpfel -type flow -type place -type key -type leg -type way flow flow.c -- -O2 -Wall -I/usr/include/x86_64-linux-gnu
+//go:generate go run github.com/cilium/ebpf/cmd/bpf2go -target bpfel -type flow -type place -type key -type leg -type way -type sent flow flow.c -- -O2 -Wall -I/usr/include/x86_64-linux-gnu
 
 // Flows is the most flows that are watched at once.
 const Flows = 4096
@@ -53,7 +54,8 @@ type Carrier struct {
 	ids   uint64
 	keys  map[uint32][2]flowKey
 	flows map[uint32]*flowFlow // what was written last
-	errs  uint64
+
+	late, errs atomic.Uint64
 }
 
 // Attach loads the programs and attaches them to the doors, the clients' first. The
@@ -70,11 +72,17 @@ func Attach(doors []int, started time.Time) (*Carrier, error) {
 		if i == 0 {
 			p = c.objs.FromClient
 		}
-		l, err := link.AttachTCX(link.TCXOptions{Interface: index, Program: p, Attach: ebpf.AttachTCXEgress})
-		if err != nil {
-			return nil, errors.Join(fmt.Errorf("attach to device %d: %w", index, err), c.Close())
+		for _, o := range []link.TCXOptions{
+			{Program: c.objs.Landed, Attach: ebpf.AttachTCXIngress},
+			{Program: p, Attach: ebpf.AttachTCXEgress},
+		} {
+			o.Interface = index
+			l, err := link.AttachTCX(o)
+			if err != nil {
+				return nil, errors.Join(fmt.Errorf("attach to device %d: %w", index, err), c.Close())
+			}
+			c.links = append(c.links, l)
 		}
-		c.links = append(c.links, l)
 	}
 	return c, nil
 }
@@ -138,7 +146,7 @@ func (c *Carrier) Watch(p redirect.Passage) (flow uint32, ok bool) {
 	}
 	for i := range keys {
 		if err := c.objs.Keys.Put(&keys[i], &flowPlace{Id: f.Id, Slot: slot}); err != nil {
-			c.errs++
+			c.errs.Add(1)
 			c.forget(slot)
 			return 0, false
 		}
@@ -174,7 +182,7 @@ func socket(a netip.AddrPort) (addr [16]uint8, port uint16) {
 
 func (c *Carrier) write(slot uint32, f *flowFlow) bool {
 	if err := c.objs.Flows.Update(&slot, f, ebpf.UpdateLock); err != nil {
-		c.errs++
+		c.errs.Add(1)
 		return false
 	}
 	return true
@@ -250,14 +258,34 @@ func call(slot uint32) []byte {
 // Recall takes a flow back.
 func (c *Carrier) Recall(slot uint32, h *splice.Handed) bool {
 	if _, err := c.objs.Recall.Run(&ebpf.RunOptions{Data: call(slot)}); err != nil {
-		c.errs++
+		c.errs.Add(1)
 	}
 	f, ok := c.read(slot)
 	if !ok || f.Phase != back {
 		return false
 	}
+	c.land(slot)
 	c.handed(&f, h)
 	return true
+}
+
+// landing is how long a recall waits for what the kernel has on its way.
+const landing = 5 * time.Millisecond
+
+// land waits until what the kernel has carried of a flow has come through the queue
+// between the doors, which what the gateway writes does not wait in. The queue may drop.
+func (c *Carrier) land(slot uint32) {
+	var s flowSent
+	for begun := monotonic(); ; {
+		if err := c.objs.Counts.Lookup(&slot, &s); err != nil || s.Across == s.Landed {
+			return
+		}
+		if monotonic()-begun > uint64(landing) {
+			c.late.Add(1)
+			return
+		}
+		_ = unix.Nanosleep(&unix.Timespec{Nsec: 20_000}, nil)
+	}
 }
 
 func (c *Carrier) read(slot uint32) (f flowFlow, ok bool) {
@@ -303,18 +331,26 @@ func (c *Carrier) forget(slot uint32) {
 	c.slots = append(c.slots, slot)
 }
 
-// Count is how many flows are watched, and how many of those the kernel has.
-func (c *Carrier) Count() (watching, has int) {
+// Stats is how the carrier stands.
+type Stats struct {
+	Watched, Carried int    // flows that it looks for, and those of them that it has
+	Late             uint64 // recalls that waited for landing, and in vain
+	Errors           uint64 // of the kernel's, where none should be
+}
+
+// Stats counts.
+func (c *Carrier) Stats() Stats {
 	c.mu.Lock()
 	var slots []uint32
 	for s := range c.flows {
 		slots = append(slots, s)
 	}
 	c.mu.Unlock()
+	st := Stats{Watched: len(slots), Late: c.late.Load(), Errors: c.errs.Load()}
 	for _, s := range slots {
 		if f, ok := c.read(s); ok && f.Phase == taken {
-			has++
+			st.Carried++
 		}
 	}
-	return len(slots), has
+	return st
 }

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -75,6 +76,9 @@ type bench struct {
 	down, ups int
 	wide      int // of windows, in bytes
 	lastID    int // of what the backend has sent; -1: nothing yet
+
+	adrift   bool   // what is redirected stays in the queue between the doors
+	lastMark uint32 // of what stays there
 }
 
 var isns = []uint32{1000, 0x7fffff00, 0xffffff00}
@@ -131,7 +135,7 @@ func (x *bench) passage() redirect.Passage {
 func (x *bench) watch() {
 	slot, ok := x.c.Watch(x.passage())
 	if !ok {
-		x.Fatalf("no room: %d errors", x.c.errs)
+		x.Fatalf("no room: %d errors", x.c.errs.Load())
 	}
 	x.slot = slot
 }
@@ -232,21 +236,42 @@ func build(seg *wire.Segment) []byte {
 // run has a program look at a packet.
 func (x *bench) run(p *ebpf.Program, b []byte, gso int) (ret uint32, out []byte) {
 	x.Helper()
-	opts := &ebpf.RunOptions{Data: b, DataOut: make([]byte, len(b)+256)}
-	if gso > 0 {
-		opts.Context = skb(gso)
+	ret, out, mark := x.runMarked(p, b, gso, 0)
+	switch {
+	case ret != redirected:
+	case x.adrift:
+		x.lastMark = mark
+	default:
+		x.land(out, mark)
 	}
+	return ret, out
+}
+
+// land has a packet come to the other door.
+func (x *bench) land(b []byte, mark uint32) {
+	x.Helper()
+	ret, out, mark := x.runMarked(x.c.objs.Landed, b, 0, mark)
+	if ret != up || mark != 0 || !bytes.Equal(b, out) {
+		x.Fatalf("landed: returned %d with mark %x\nwas %x\nis  %x", ret, mark, b, out)
+	}
+}
+
+func (x *bench) runMarked(p *ebpf.Program, b []byte, gso int, mark uint32) (ret uint32, out []byte, after uint32) {
+	x.Helper()
+	opts := &ebpf.RunOptions{Data: b, DataOut: make([]byte, len(b)+256), Context: skb(gso, mark), ContextOut: make([]byte, 192)}
 	ret, err := p.Run(opts)
 	if err != nil {
 		x.Fatal(err)
 	}
-	return ret, opts.DataOut
+	return ret, opts.DataOut, binary.NativeEndian.Uint32(opts.ContextOut.([]byte)[8:])
 }
 
-// skb is a struct __sk_buff that says only that the packet is a super-packet.
-func skb(gso int) []byte {
+// skb is a struct __sk_buff that says only what marks the packet, and that it is a
+// super-packet.
+func skb(gso int, mark uint32) []byte {
 	b := make([]byte, 192)
-	b[176], b[177] = byte(gso), byte(gso>>8)
+	binary.NativeEndian.PutUint32(b[8:], mark)
+	binary.NativeEndian.PutUint32(b[176:], uint32(gso))
 	return b
 }
 
