@@ -2,6 +2,7 @@ package redirect
 
 import (
 	"sync/atomic"
+	"time"
 
 	"sleight/redirect/splice"
 	"sleight/stack/tcb"
@@ -45,8 +46,10 @@ const (
 	handOffers = 256
 	// handWorth is what a hand-down has to carry; after less, the flow waits for twice
 	// as much as before.
-	handWorth  = 1 << 20
-	handFails  = 12 // doublings at most
+	handWorth = 1 << 20
+	handFails = 12 // doublings at most
+	// handIdle is how long a flow is watched that says nothing: there is room for few.
+	handIdle   = 30 * time.Second
 	markBack   = 0x02
 	markOfTurn = 0x0c
 )
@@ -155,14 +158,27 @@ func (e *entry) plain() bool {
 		!e.hasCliFIN && !e.hasSrvFIN && !e.silent && e.sw == nil && !e.held && l.Plain(&e.cli)
 }
 
+// carried reports whether the carrier has a flow, for which nothing is due now.
+func (w *worker) carried(now time.Time, e *entry) bool {
+	h := e.hand
+	if h == nil || !h.offered || !w.g.cfg.Carrier.Peek(h.flow, &w.handed) {
+		return false
+	}
+	e.heard = max(e.heard, instant(w.handed.Heard))
+	return now.Before(w.deadline(e))
+}
+
 // offer lets the carrier have a flow, if that is worth it now.
-func (w *worker) offer(e *entry) {
+func (w *worker) offer(now time.Time, e *entry) {
 	moved := e.bytes[0] + e.bytes[1]
 	if moved < handAfter || e.phase != Spliced || !e.plain() {
 		return
 	}
 	h, c := e.hand, w.g.cfg.Carrier
 	if h == nil {
+		if !now.Before(w.g.time(e.heard).Add(handIdle)) {
+			return
+		}
 		flow, ok := c.Watch(Passage{
 			Client: e.node.Key.Leg, Serving: e.back.node.Key.Leg, Door: e.back.door(),
 			LabelToServer: e.back.FlowLabel, LabelToClient: e.cli.FlowLabel, TTL: e.cli.TTL,
@@ -186,6 +202,15 @@ func (w *worker) offer(e *entry) {
 	e.hands(&w.handed)
 	h.offered = true
 	c.Offer(h.flow, h.turn, h.seen, &w.handed)
+}
+
+// giveUpHand ends the watch on a flow that has nothing to say. What it may need aside of
+// others of its kind, it needs no more.
+func (w *worker) giveUpHand(e *entry) {
+	w.forgetHand(e)
+	if e.plain() {
+		e.join()
+	}
 }
 
 // forgetHand ends the watch on a flow that ends.

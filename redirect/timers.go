@@ -14,12 +14,26 @@ func (w *worker) tick(now time.Time) {
 	}
 	w.due = g.timers.Due(now, w.due[:0])
 	for _, e := range w.due {
-		w.with(now, e, func() {
-			e.scheduled = 0
-			w.advance(now, e)
-		})
+		w.wake(now, e)
 	}
 	clear(w.due) // or flows that are gone would stay in memory
+}
+
+// wake lets the time of a flow that is due pass. One that the carrier has stays with it,
+// unless it has been idle there, too.
+func (w *worker) wake(now time.Time, e *entry) {
+	w.lock(e)
+	e.scheduled = 0
+	if !e.gone && w.carried(now, e) {
+		w.schedule(e)
+		w.letGo(e)
+		return
+	}
+	if !e.gone {
+		w.recall(e)
+		w.advance(now, e)
+	}
+	w.unlock(now, e)
 }
 
 // repeatAtOnce is how many SYN-ACKs are sent again before others may have the
@@ -60,6 +74,9 @@ func (w *worker) deadline(e *entry) time.Time {
 	}
 	sooner(w.g.time(e.nextJudge))
 	sooner(w.g.time(e.draining))
+	if e.hand != nil {
+		sooner(w.g.time(e.heard).Add(handIdle))
+	}
 	if e.sw != nil {
 		sooner(e.sw.deadline)
 	}
@@ -110,6 +127,9 @@ func (w *worker) advance(now time.Time, e *entry) {
 	}
 	if past(w.g.time(e.nextJudge)) {
 		w.later(now, e)
+	}
+	if e.hand != nil && past(w.g.time(e.heard).Add(handIdle)) {
+		w.giveUpHand(e)
 	}
 	for _, l := range [...]*leg{e.dec, e.back} {
 		if l != nil && !e.gone {

@@ -55,10 +55,14 @@ func (w *worker) lock(e *entry) {
 func (w *worker) unlock(now time.Time, e *entry) {
 	if !e.gone {
 		if w.g.cfg.Carrier != nil {
-			w.offer(e)
+			w.offer(now, e)
 		}
 		w.schedule(e)
 	}
+	w.letGo(e)
+}
+
+func (w *worker) letGo(e *entry) {
 	if e.aside != &joined {
 		e.w = nil
 	}

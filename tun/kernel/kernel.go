@@ -48,6 +48,7 @@ type Carrier struct {
 	began time.Duration
 	ktime uint64
 
+	room  atomic.Int32 // slots that are free
 	mu    sync.Mutex
 	next  uint32   // slots below were used
 	slots []uint32 // of those, the free ones
@@ -100,6 +101,7 @@ func load(l2 uint32, started time.Time) (*Carrier, error) {
 	if err := spec.LoadAndAssign(&c.objs, nil); err != nil {
 		return nil, fmt.Errorf("load the programs: %w", err)
 	}
+	c.room.Store(Flows)
 	c.began, c.ktime = time.Since(started), monotonic()
 	return c, nil
 }
@@ -123,16 +125,14 @@ func (c *Carrier) Close() error {
 
 // Watch puts both ways of a flow into the books.
 func (c *Carrier) Watch(p redirect.Passage) (flow uint32, ok bool) {
+	if c.room.Load() <= 0 {
+		return 0, false // without the lock: each packet of the flows beyond asks
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	slot := c.next
-	switch n := len(c.slots); {
-	case n > 0:
-		slot, c.slots = c.slots[n-1], c.slots[:n-1]
-	case c.next == Flows:
+	slot, ok := c.take()
+	if !ok {
 		return 0, false
-	default:
-		c.next++
 	}
 	c.ids++
 	f := &flowFlow{Phase: watched, Id: c.ids, Ttl: p.TTL}
@@ -140,17 +140,34 @@ func (c *Carrier) Watch(p redirect.Passage) (flow uint32, ok bool) {
 	f.Way[1] = way(p.Client, p.LabelToClient, c.doors[0])
 	keys := [2]flowKey{key(p.Client, c.doors[0]), key(p.Serving, c.doors[p.Door])}
 	c.flows[slot], c.keys[slot] = f, keys
-	if !c.write(slot, f) {
-		c.slots = append(c.slots, slot)
-		return 0, false
-	}
+	ok = c.write(slot, f)
 	for i := range keys {
+		if !ok {
+			break
+		}
 		if err := c.objs.Keys.Put(&keys[i], &flowPlace{Id: f.Id, Slot: slot}); err != nil {
 			c.errs.Add(1)
-			c.forget(slot)
-			return 0, false
+			ok = false
 		}
 	}
+	if !ok {
+		c.forget(slot)
+	}
+	return slot, ok
+}
+
+// take finds a free slot.
+func (c *Carrier) take() (slot uint32, ok bool) {
+	switch n := len(c.slots); {
+	case n > 0:
+		slot, c.slots = c.slots[n-1], c.slots[:n-1]
+	case c.next == Flows:
+		return 0, false
+	default:
+		slot = c.next
+		c.next++
+	}
+	c.room.Add(-1)
 	return slot, true
 }
 
@@ -329,6 +346,7 @@ func (c *Carrier) forget(slot uint32) {
 	delete(c.keys, slot)
 	delete(c.flows, slot)
 	c.slots = append(c.slots, slot)
+	c.room.Add(1)
 }
 
 // Stats is how the carrier stands.
