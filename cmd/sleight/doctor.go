@@ -8,6 +8,7 @@ import (
 	"github.com/urfave/cli/v2"
 
 	"sleight/internal/host"
+	"sleight/tun/kernel"
 )
 
 // planLoader reads a configuration and says what the machine should do for it.
@@ -38,6 +39,9 @@ func runDoctor(c *cli.Context, load planLoader) error {
 		return cli.Exit(err, 1)
 	}
 	findings := host.Doctor(plan)
+	if plan.Kernel {
+		findings = append(findings, carries(kernel.Probe()))
+	}
 	print := printFindings
 	if c.Bool("json") {
 		print = printJSON
@@ -49,6 +53,15 @@ func runDoctor(c *cli.Context, load planLoader) error {
 		return cli.Exit(fmt.Sprintf("doctor: %d of %d findings are problems", n, len(findings)), 1)
 	}
 	return nil
+}
+
+// carries says whether the kernel can carry plain flows: where it cannot, the gateway does.
+func carries(why error) host.Finding {
+	f := host.Finding{Name: "tun.kernel", OK: true, Detail: "this kernel carries the bulk of spliced flows"}
+	if why != nil {
+		f.Detail = fmt.Sprintf("the gateway carries all bulk itself, at half the speed: %v", why)
+	}
+	return f
 }
 
 func problems(findings []host.Finding) int {

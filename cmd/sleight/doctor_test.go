@@ -15,6 +15,7 @@ import (
 
 	"sleight/internal/host"
 	"sleight/tun"
+	"sleight/tun/kernel"
 )
 
 // namespace moves the test into a network namespace with a backend's link; the
@@ -83,6 +84,23 @@ func TestDoctorExitsWithOneWhereSomethingIsWrong(t *testing.T) {
 	p.Setup = host.Check
 	out, code = run(t, p, "doctor", "-c", "good.yaml")
 	if code != 1 || !strings.Contains(out, "problem  net.ipv4.ip_forward: is 0") || !strings.Contains(out, "mend: sysctl -w net.ipv4.ip_forward=1\n") {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+}
+
+// Not having the faster way is no problem; why not is told.
+func TestDoctorTellsWhetherTheKernelCarries(t *testing.T) {
+	namespace(t)
+	p := plan(t)
+	if out, code := run(t, p, "doctor", "-c", "good.yaml"); code != 0 || strings.Contains(out, "tun.kernel") {
+		t.Errorf("off: exit %d\n%s", code, out)
+	}
+	p.Kernel = true
+	want := "ok       tun.kernel: this kernel carries the bulk of spliced flows\n"
+	if why := kernel.Probe(); why != nil {
+		want = "ok       tun.kernel: the gateway carries all bulk itself, at half the speed: " + why.Error() + "\n"
+	}
+	if out, code := run(t, p, "doctor", "-c", "good.yaml"); code != 0 || !strings.Contains(out, want) {
 		t.Errorf("exit %d\n%s", code, out)
 	}
 }

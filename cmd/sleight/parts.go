@@ -34,6 +34,7 @@ func machinePlan(cfg *config.Config) host.Plan {
 	p := host.Plan{
 		Claimed: cfg.Routes, Pool: cfg.Pool, Table: cfg.Routing.Table, Priority: cfg.Routing.Priority,
 		StateDir: cfg.StateDir, Setup: host.Policy(cfg.Routing.Setup),
+		Kernel: cfg.TUN.Kernel == "auto",
 	}
 	for _, b := range cfg.Backends {
 		hb := host.Backend{Name: b.Name, Mode: host.Mode(b.Mode), Device: b.Device}

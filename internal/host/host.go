@@ -78,6 +78,7 @@ type Plan struct {
 	Priority int
 	StateDir string
 	Setup    Policy
+	Kernel   bool // carries plain flows, if it can: not a change of the machine
 }
 
 // Host is a machine that was set up. Close takes it back.

@@ -88,6 +88,25 @@ func Attach(doors []int, started time.Time) (*Carrier, error) {
 	return c, nil
 }
 
+// Probe says why this kernel, or this user, cannot carry flows, without a device. It
+// leaves nothing behind.
+func Probe() error {
+	c, err := load(0, time.Now())
+	if err != nil {
+		return err
+	}
+	return errors.Join(hasTCX(), c.Close())
+}
+
+// hasTCX asks for the links of no device: a kernel with TCX has none of that name.
+func hasTCX() error {
+	_, err := link.QueryPrograms(link.QueryOptions{Target: 1<<31 - 1, Attach: ebpf.AttachTCXEgress})
+	if err == nil || errors.Is(err, unix.ENODEV) {
+		return nil
+	}
+	return fmt.Errorf("TCX (Linux 6.6): %w", err)
+}
+
 // load loads the programs for packets behind a link header of l2 bytes.
 func load(l2 uint32, started time.Time) (*Carrier, error) {
 	spec, err := loadFlow()
@@ -99,11 +118,23 @@ func load(l2 uint32, started time.Time) (*Carrier, error) {
 	}
 	c := &Carrier{keys: map[uint32][2]flowKey{}, flows: map[uint32]*flowFlow{}}
 	if err := spec.LoadAndAssign(&c.objs, nil); err != nil {
-		return nil, fmt.Errorf("load the programs: %w", err)
+		return nil, loading(err)
 	}
 	c.room.Store(Flows)
 	c.began, c.ktime = time.Since(started), monotonic()
 	return c, nil
+}
+
+// loading says what a refusal to load the programs means.
+func loading(err error) error {
+	const rights = "it takes CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN, not of a user namespace"
+	switch {
+	case errors.Is(err, unix.EPERM):
+		return fmt.Errorf("load the programs: %w: %s", unix.EPERM, rights)
+	case errors.Is(err, unix.EACCES):
+		return fmt.Errorf("load the programs: %w: %s", err, rights)
+	}
+	return fmt.Errorf("load the programs: %w", err)
 }
 
 func monotonic() uint64 {
