@@ -89,8 +89,8 @@ func (g *gateway) configure(config string) {
 	if os.Getenv("SLEIGHT_OFFLOAD") == "off" {
 		config = withoutOffload(config)
 	}
-	if os.Getenv("SLEIGHT_KERNEL") == "auto" && !strings.Contains(config, "kernel: ") {
-		config = strings.Replace(config, "tun: {name: sl", "tun: {name: sl, kernel: auto", 1)
+	if os.Getenv("SLEIGHT_KERNEL") == "off" {
+		config = strings.Replace(config, "tun: {name: sl", "tun: {name: sl, kernel: off", 1)
 	}
 	if err := os.WriteFile(g.file("sleight.yaml"), []byte(config), 0o600); err != nil {
 		g.Fatal(err)
@@ -100,7 +100,7 @@ func (g *gateway) configure(config string) {
 // withoutOffload makes the gateway of a configuration of ours one that takes no
 // super-packets.
 func withoutOffload(config string) string {
-	return strings.Replace(config, "tun: {name: sl}", "tun: {name: sl, offload: false}", 1)
+	return strings.Replace(config, "tun: {name: sl", "tun: {name: sl, offload: false", 1)
 }
 
 // file is the path of one of the gateway's files.

@@ -251,8 +251,8 @@ func readers(doors []*tun.Door, busy time.Duration) []redirect.Reader {
 	return out
 }
 
-// attachKernel has the kernel carry plain spliced flows, if that is asked for and this
-// kernel and user can. nil: every packet comes to the gateway, as without it.
+// attachKernel has the kernel carry plain spliced flows, if that is wanted and this
+// kernel and user can. nil: every packet comes to the gateway.
 func attachKernel(cfg *config.Config, doors []*tun.Door, started time.Time, log *zap.Logger) *kernel.Carrier {
 	if cfg.TUN.Kernel != "auto" {
 		return nil
@@ -263,7 +263,7 @@ func attachKernel(cfg *config.Config, doors []*tun.Door, started time.Time, log 
 	}
 	c, err := kernel.Attach(indices, started)
 	if err != nil {
-		log.Warn("tun.kernel: the kernel carries no flows", zap.Error(err))
+		log.Info("tun.kernel: the gateway carries all bulk itself", zap.Error(err))
 		return nil
 	}
 	return c

@@ -33,7 +33,7 @@ const (
 )
 
 // sleights are the subjects whose connections are switched.
-var sleights = []string{subject.Sleight, subject.Kernel, subject.Plain}
+var sleights = []string{subject.Sleight, subject.Copied, subject.Plain}
 
 // measures are what one round consists of.
 func measures() []measure {

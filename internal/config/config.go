@@ -46,7 +46,7 @@ type TUN struct {
 	Offload bool
 
 	BusyPoll time.Duration // before a reader blocks; 0: it blocks at once
-	Kernel   string        // off, auto: whether the kernel carries plain spliced flows
+	Kernel   string        // auto, off: whether the kernel carries plain spliced flows, if it can
 }
 
 // Routing says who sets up routes: manage, check or off.
@@ -188,7 +188,7 @@ type Log struct{ Level, Format string }
 // Default values of everything that has one.
 func defaults() *Config {
 	return &Config{
-		TUN:     TUN{Name: "sleight", MTU: 1500, Offload: true, BusyPoll: 50 * time.Microsecond, Kernel: "off"},
+		TUN:     TUN{Name: "sleight", MTU: 1500, Offload: true, BusyPoll: 50 * time.Microsecond, Kernel: "auto"},
 		Routing: Routing{Setup: "manage", Table: 5391, Priority: 5390},
 		Default: Default{"drop", "drop", "drop"},
 		Limits: Limits{

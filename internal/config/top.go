@@ -109,7 +109,7 @@ func (d *decoder) tunKeys(t *TUN) keys {
 		"offload": d.boolean(&t.Offload),
 
 		"busy_poll": d.duration(&t.BusyPoll, 0, time.Millisecond),
-		"kernel":    d.oneOf(&t.Kernel, "off", "auto"),
+		"kernel":    d.oneOf(&t.Kernel, "auto", "off"),
 	}
 }
 

@@ -5,7 +5,7 @@ const (
 	Direct  = "direct"
 	NFT     = "nft"
 	Sleight = "sleight"
-	Kernel  = "sleight-kernel"
+	Copied  = "sleight-kernel-off"
 	Plain   = "sleight-no-offload"
 	TUN     = "tun"
 )
@@ -15,8 +15,8 @@ func All() []Subject {
 	return []Subject{
 		direct(),
 		dnat(),
-		sleight(Sleight, "Sleight, spliced, super-packets", true, "off"),
-		sleight(Kernel, "Sleight, spliced, plain flows carried by the kernel (tun.kernel: auto)", true, "auto"),
+		sleight(Sleight, "Sleight, spliced", true, "auto"),
+		sleight(Copied, "Sleight, spliced, every packet through the gateway (tun.kernel: off)", true, "off"),
 		sleight(Plain, "Sleight, spliced, packet by packet (tun.offload: false)", false, "off"),
 		haproxy("haproxy", "HAProxy, mode tcp", "no option splice-auto"),
 		haproxy("haproxy-splice", "HAProxy, mode tcp, option splice-auto (splice(2) in both directions)", "option splice-auto"),
