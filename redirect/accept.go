@@ -101,6 +101,7 @@ func (g *Gateway) newEntry(now time.Time, seg *wire.Segment, h *front.HalfOpen, 
 		IRS:     h.IRS, RcvNxt: h.IRS + 1, RcvMax: h.IRS + 1, RcvEdge: (h.IRS + 1).Add(tcb.Size(n.Wnd)),
 		TSFirst: h.TSRecent, TSRecent: h.TSRecent, TSSent: h.TSSent,
 	}
+	e.cli.TSEchoed = h.TSRecent
 	if h.RTT > 0 {
 		e.srtt, e.rttvar = h.RTT, h.RTT/2
 	}

@@ -45,7 +45,7 @@ func (x *bench) address(side tcb.Side, s *wire.Segment) {
 func setup(t *testing.T, s, c, b tcb.Seq) *bench {
 	x := &bench{T: t, s: s, c: c, b: b}
 	x.srv = &x.sp.Srv
-	x.cli = splice.ClientLeg{TSOffset: 5000, ID: 0xffff, TTL: 64, FlowLabel: 0x54321}
+	x.cli = splice.ClientLeg{TSOffset: 5000, TSEchoed: 50, ID: 0xffff, TTL: 64, FlowLabel: 0x54321}
 	x.cli.Leg = tcb.Leg{
 		SndShift: 7, RcvShift: 7, SACK: true, TS: true, MSS: 1460,
 		ISS: c, SndUna: c + cut, SndNxt: c + cut + 100, SndEdge: c + cut + 64000,

@@ -53,7 +53,7 @@ func (sp *Splice) FillClient(now time.Duration, cli *ClientLeg, seg *wire.Segmen
 	seg.Seq = cli.SndNxt
 	seg.Ack = cli.RcvNxt
 	seg.Opts.HasTS = cli.TS
-	seg.Opts.TSVal, seg.Opts.TSEcr = sp.Srv.TSRecent, cli.TSRecent
+	seg.Opts.TSVal, seg.Opts.TSEcr = sp.Srv.TSRecent, sp.echo(now, cli)
 	seg.DF = true
 	cli.dress(seg)
 	sp.ackClient(cli, seg)
@@ -170,4 +170,20 @@ func (sp *Splice) tsClient(now time.Duration, cli *ClientLeg, seg *wire.Segment)
 		val = cli.TSSent
 	}
 	o.TSVal, cli.TSSent = val, val
+	if tcb.TSLess(cli.TSEchoed, o.TSEcr) {
+		cli.TSEchoed = o.TSEcr
+	}
+}
+
+// settled is how long after S's last news whatever answered it is through, queues and all.
+const settled = 50 * time.Millisecond
+
+// echo is the time of S's that the serving leg's host would answer with now. While
+// something may be under way, that is what it last answered with: it may not have heard
+// the newest yet, and what it has sent meanwhile comes after the gateway's own segment.
+func (sp *Splice) echo(now time.Duration, cli *ClientLeg) uint32 {
+	if cli.SndUna == cli.SndNxt && cli.RcvNxt == cli.RcvMax && since(sp.Echo.unaAt, now) >= settled {
+		return cli.TSRecent
+	}
+	return cli.TSEchoed
 }

@@ -23,6 +23,7 @@ type ClientLeg struct {
 	// TSOffset is its timestamp when the gateway's clock began, for a serving leg
 	// that has none.
 	TSOffset uint32
+	TSEchoed uint32 // newest TSecr that S was shown
 	ID       uint16 // the next IP ID toward S; one series for the whole flow
 	TTL      uint8  // toward S
 }

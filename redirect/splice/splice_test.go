@@ -2,6 +2,7 @@ package splice_test
 
 import (
 	"testing"
+	"time"
 
 	"sleight/redirect/splice"
 	"sleight/stack/tcb"
@@ -317,11 +318,41 @@ func TestOwnSegments(t *testing.T) {
 		s = wire.Segment{}
 		s.Opts.AddBlock(wire.Block{Start: x.s + 61, End: x.s + 71})
 		x.sp.FillClient(x.now, &x.cli, &s)
-		if got, want := x.format(tcb.Client, s), `client > . 201:201(0) ack 51 win 512 <TS val 1000 ecr 61,sack 61:71>`; got != want {
+		if got, want := x.format(tcb.Client, s), `client > . 201:201(0) ack 51 win 512 <TS val 1000 ecr 50,sack 61:71>`; got != want {
 			x.Errorf("to the client\ngot  %s\nwant %s", got, want)
 		}
 		if !s.DF || s.TTL != 64 || s.ID != 0xffff {
 			x.Errorf("%+v", s)
+		}
+	})
+}
+
+// The echo of the gateway's own segments never passes what the server's host may still
+// send: while something is under way it is what S was shown last.
+func TestOwnSegmentsEchoWhatTheServersHostHasHeard(t *testing.T) {
+	each(t, func(x *bench) {
+		echo := func() uint32 {
+			var s wire.Segment
+			x.sp.FillClient(x.now, &x.cli, &s)
+			return s.Opts.TSEcr
+		}
+		want := func(why string, val uint32) {
+			x.Helper()
+			if got := echo(); got != val {
+				x.Errorf("%s: %d, want %d", why, got, val)
+			}
+		}
+		x.says(`client < . 51:51(0) ack 141 win 500 <TS val 61 ecr 980>`)
+		want("the server's bytes are under way", 50)
+		x.says(`client < . 51:51(0) ack 201 win 500 <TS val 62 ecr 980>`)
+		want("more may be", 50)
+		x.now += 60 * time.Millisecond
+		want("nothing is", 62)
+		x.cli.HeardTS(63)
+		x.cli.HeardData(x.s + 61)
+		want("S's bytes are under way", 62)
+		if x.cli.TSEchoed != 62 {
+			x.Errorf("the newest is %d", x.cli.TSEchoed)
 		}
 	})
 }

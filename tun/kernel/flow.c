@@ -91,7 +91,7 @@ struct flow {
 	__u8 ttl;
 	__u8 trained; // splice.Echo's flights
 	__u32 paws; // TS.Recent of the client leg
-	__u32 pad;
+	__u32 echoed; // newest TSecr that S was shown
 	__u32 turn; // how often the gateway has begun to hand it down
 };
 
@@ -466,6 +466,7 @@ static __always_inline bool client(struct flow *f, struct sent *c, struct segmen
 		if (before(s->tsval, cli->ts_sent))
 			s->tsval = cli->ts_sent;
 		cli->ts_sent = s->tsval;
+		f->echoed = later(f->echoed, s->tsecr);
 	}
 	cli->snd_nxt = later(cli->snd_nxt, s->seq + s->len);
 	s->id = f->ip_id;

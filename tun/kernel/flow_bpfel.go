@@ -39,7 +39,7 @@ type flowFlow struct {
 	Ttl      uint8
 	Trained  uint8
 	Paws     uint32
-	Pad      uint32
+	Echoed   uint32
 	Turn     uint32
 }
 

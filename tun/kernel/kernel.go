@@ -259,6 +259,7 @@ func (c *Carrier) Offer(slot, turn uint32, seen [2]uint64, h *splice.Handed) {
 	f.Cli, f.Srv = legTo(&h.Cli.Leg), legTo(&h.Srv)
 	f.SeqDelta, f.TsDelta, f.Cut = h.SeqDelta, h.TSDelta, uint32(h.Cut)
 	f.Trained = flag(h.Trained)
+	f.Echoed = h.Cli.TSEchoed
 	f.Last, f.Top, f.Una, f.IpId = h.Last, uint32(h.Top), uint32(h.Una), h.Cli.ID
 	c.write(slot, f)
 }
@@ -346,6 +347,7 @@ func (c *Carrier) read(slot uint32) (f flowFlow, ok bool) {
 func (c *Carrier) handed(f *flowFlow, h *splice.Handed) {
 	legFrom(&h.Cli.Leg, &f.Cli)
 	legFrom(&h.Srv, &f.Srv)
+	h.Cli.TSEchoed = f.Echoed
 	h.Cut, h.Last, h.Cli.ID, h.PAWS = tcb.Seq(f.Cut), f.Last, f.IpId, f.Paws
 	h.Top, h.Una, h.UnaAt = tcb.Seq(f.Top), tcb.Seq(f.Una), c.time(f.UnaAt)
 	h.Heard = c.time(f.Heard)
