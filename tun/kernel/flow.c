@@ -279,6 +279,17 @@ static __always_inline bool options(struct __sk_buff *skb, struct segment *s)
 	return n == 12 || BLOCKS(s, 3, 3);
 }
 
+// partial reports whether the kernel has yet to sum up a packet that it does not vouch
+// for. Anybody can write such a field: one level more is known only of what came without.
+static __always_inline bool partial(struct __sk_buff *skb)
+{
+	bpf_csum_level(skb, BPF_CSUM_LEVEL_INC);
+	if (bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) < 0)
+		return true;
+	bpf_csum_level(skb, BPF_CSUM_LEVEL_DEC);
+	return false;
+}
+
 // summed reports whether the TCP checksum holds, as the gateway asks of what comes to it:
 // one broken field would poison an edge for good. The kernel vouches for super-packets and
 // for what never left the machine: their field holds the pseudo-header's sum only.
@@ -297,7 +308,7 @@ static __always_inline bool summed(struct __sk_buff *skb, struct segment *s)
 			sum += u16at(s->ip + i);
 	}
 	sum = fold(sum);
-	if (u16at(s->tcp + 16) == sum)
+	if (u16at(s->tcp + 16) == sum && partial(skb))
 		return true;
 	sum = bpf_htons((__u16)sum);
 	for (int i = 0; i < 64 && done + CHUNK <= n; i++, done += CHUNK) {
@@ -477,7 +488,8 @@ static __always_inline bool client(struct flow *f, struct sent *c, struct segmen
 	return true;
 }
 
-// mark tells the gateway which hand-down a packet that goes up belongs to.
+// mark tells the gateway which hand-down a packet that goes up belongs to. A sender's own
+// bits never come so far.
 static __always_inline int mark(struct __sk_buff *skb, struct segment *s, __u8 bits)
 {
 	__be16 was = *(__be16 *)(s->tcp + 12), is;
@@ -576,7 +588,7 @@ static __always_inline int carry(struct __sk_buff *skb, int dir)
 		return NEXT;
 	struct place *p = bpf_map_lookup_elem(&keys, &k);
 	if (!p)
-		return NEXT;
+		return mark(skb, s, 0); // the watch may begin before the gateway reads it
 	__u32 slot = p->slot;
 	__u64 id = p->id;
 	struct flow *f = bpf_map_lookup_elem(&flows, &slot);
@@ -596,7 +608,7 @@ static __always_inline int carry(struct __sk_buff *skb, int dir)
 	bpf_spin_lock(&f->lock);
 	if (f->id != id || f->phase == FREE) {
 		bpf_spin_unlock(&f->lock);
-		return NEXT;
+		return mark(skb, s, 0);
 	}
 	if (c->id != id || c->turn != f->turn) {
 		if (c->id != id)

@@ -2,8 +2,11 @@ package kernel
 
 import (
 	"bytes"
+	"encoding/binary"
 	"testing"
 	"time"
+
+	"github.com/cilium/ebpf"
 
 	"sleight/redirect/splice"
 	"sleight/stack/tcb"
@@ -197,5 +200,62 @@ func TestSlotsAreBounded(t *testing.T) {
 	x.want("watched", x.says(tcb.Client, x.plainSeg(tcb.Client)), turn0)
 	if st := x.c.Stats(); st.Watched != 1 || st.Carried != 0 {
 		t.Errorf("%d watched, %d carried", st.Watched, st.Carried)
+	}
+}
+
+// put16 puts a field of the TCP header in place, the checksum with it.
+func (x *bench) put16(b []byte, six bool, at int, v uint16) {
+	x.Helper()
+	n := ether + 20
+	if six {
+		n = ether + 40
+	}
+	was := binary.BigEndian.Uint16(b[n+at:])
+	binary.BigEndian.PutUint16(b[n+at:], v)
+	sum := uint32(^binary.BigEndian.Uint16(b[n+16:])) + uint32(^was) + uint32(v)
+	sum = sum>>16 + sum&0xffff
+	binary.BigEndian.PutUint16(b[n+16:], ^uint16(sum>>16+sum&0xffff))
+}
+
+// What is not watched yet may stand in the door's queue when the watch begins: bits of a
+// sender's own must not count as marks then.
+func TestReservedBitsOfStrangersAreCleared(t *testing.T) {
+	x := newBench(t, loaded(t), 5)
+	for side, p := range []*ebpf.Program{x.c.objs.FromClient, x.c.objs.FromBackend} {
+		seg := x.plainSeg(tcb.Side(side))
+		x.c.Forget(x.slot)
+		b := build(&seg)
+		want := bytes.Clone(b)
+		at := ether + seg.IPSize() + 12
+		x.put16(b, !seg.Is4(), 12, binary.BigEndian.Uint16(b[at:])|0x0400)
+		if ret, out := x.run(p, b, 0); ret != up || !bytes.Equal(want, out) {
+			t.Errorf("returned %d\nwas  %x\nis   %x\nwant %x", ret, b, out, want)
+		}
+		x.watch()
+	}
+}
+
+// The sum of the pseudo-header in place of the checksum is what a host leaves that this
+// machine has yet to sum up for: on the wire it is a broken one like any other.
+func TestAPseudoHeadersSumOffTheWireIsBroken(t *testing.T) {
+	for _, seed := range []uint64{3, 5} {
+		x := newBench(t, loaded(t), seed)
+		seg := x.plainSeg(tcb.Client)
+		b := build(&seg)
+		sum := uint32(6 + len(b) - ether - seg.IPSize())
+		addrs := b[ether+12 : ether+20]
+		if x.six {
+			addrs = b[ether+8 : ether+40]
+		}
+		for ; len(addrs) > 0; addrs = addrs[2:] {
+			sum += uint32(binary.BigEndian.Uint16(addrs))
+		}
+		for sum > 0xffff {
+			sum = sum>>16 + sum&0xffff
+		}
+		binary.BigEndian.PutUint16(b[ether+seg.IPSize()+16:], uint16(sum))
+		if ret, out := x.run(x.c.objs.FromClient, b, 0); ret != up || !bytes.Equal(b, out) {
+			t.Errorf("returned %d\nwas %x\nis  %x", ret, b, out)
+		}
 	}
 }
