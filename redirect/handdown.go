@@ -20,7 +20,7 @@ type Carrier interface {
 	Begin(flow, turn uint32)
 	// Offer lets the carrier take the flow as it stands now, with the first plain
 	// packet that finds that the gateway has carried all that was marked and sent on in
-	// this turn: seen packets of either side. The flow is not the carrier's now.
+	// this turn: seen of either side, by Weight. The flow is not the carrier's now.
 	Offer(flow, turn uint32, seen [2]uint64, h *splice.Handed)
 	// Recall ends an offer. taken: the carrier had the flow, and has brought it to h.
 	Recall(flow uint32, h *splice.Handed) (taken bool)
@@ -91,11 +91,15 @@ func (w *worker) came(e *entry, from tcb.Side, seg *wire.Segment) {
 	}
 	// The carrier marks all but what has IP options: those bits are the sender's.
 	if m := seg.Reserved; !seg.Quirks.IPOptions && m&markOfTurn == h.mark() && m&markBack == 0 {
-		h.seen[from]++
+		h.seen[from] += Weight(seg)
 		return
 	}
 	w.recall(e)
 }
+
+// Weight is what a packet of a watched flow counts: a super-packet that a door does not
+// take whole comes in pieces, and the carrier cannot tell.
+func Weight(seg *wire.Segment) uint64 { return uint64(max(1, len(seg.Payload))) }
 
 // recall takes a flow back that the carrier may have.
 func (w *worker) recall(e *entry) {

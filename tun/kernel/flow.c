@@ -80,7 +80,7 @@ struct flow {
 	struct bpf_spin_lock lock;
 	__u32 phase;
 	__u64 id;
-	__u64 seen[2]; // marked packets that the gateway has carried
+	__u64 seen[2]; // of up, what the gateway has carried
 	__u64 heard, una_at; // CLOCK_MONOTONIC, in ns
 	__u64 pkts[2], bytes[2];
 	struct leg cli, srv;
@@ -98,7 +98,7 @@ struct flow {
 // sent is what the programs alone write, under the flow's lock but for landed.
 struct sent {
 	__u64 id;
-	__u64 up[2];
+	__u64 up[2]; // marked, by weight
 	__u64 across[2]; // redirected
 	__u64 landed[2]; // of those, what has come to the other door
 	__u32 turn;
@@ -335,13 +335,13 @@ static __always_inline bool transport(struct __sk_buff *skb, struct segment *s)
 	__u32 head = (s->tcp[12] >> 4) * 4;
 	if (head < 20 || head > s->tcp_len || !summed(skb, s))
 		return false;
+	s->len = s->tcp_len - head;
 	if (!s->plain)
 		return true;
 	s->plain = false;
 	if (s->tcp[12] & 0x0f || (s->tcp[13] & ~PSH) != ACK)
 		return true;
 	s->opt_len = head - 20;
-	s->len = s->tcp_len - head;
 	s->size = s->len;
 	s->segs = 1;
 	if (skb->gso_size && s->len > skb->gso_size) {
@@ -631,7 +631,7 @@ static __always_inline int carry(struct __sk_buff *skb, int dir)
 	if (taken)
 		c->across[dir]++;
 	else
-		c->up[dir]++;
+		c->up[dir] += s->len ? s->len : 1; // redirect.Weight
 	if (dir == TO_CLIENT) {
 		c->srv_id = id_in;
 		ttl = f->ttl;

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cilium/ebpf"
 
+	"sleight/redirect"
 	"sleight/redirect/splice"
 	"sleight/stack/tcb"
 	"sleight/stack/wire"
@@ -258,4 +259,26 @@ func TestAPseudoHeadersSumOffTheWireIsBroken(t *testing.T) {
 			t.Errorf("returned %d\nwas %x\nis  %x", ret, b, out)
 		}
 	}
+}
+
+// A super-packet that a door does not take whole comes to the gateway in pieces: without
+// offload, or where GRO has merged what has one IP ID. The flow is taken once all of them
+// have been carried, and no later.
+func TestASuperPacketMayComeUpInPieces(t *testing.T) {
+	x := newBench(t, loaded(t), 3)
+	x.train()
+	seg := x.plainSeg(tcb.Client)
+	seg.Payload = make([]byte, 2000)
+	if ret, _ := x.run(x.c.objs.FromClient, build(&seg), 1000); ret != up {
+		t.Fatalf("returned %d", ret)
+	}
+	piece := seg
+	piece.Payload = seg.Payload[:1000]
+	x.seen[tcb.Client] = redirect.Weight(&piece)
+	x.offer()
+	x.want("one of two is on its way", x.says(tcb.Serving, x.plainSeg(tcb.Serving)), turn0)
+	x.seen[tcb.Serving]++
+	x.seen[tcb.Client] += redirect.Weight(&piece)
+	x.offer()
+	x.want("nothing is on its way", x.says(tcb.Serving, x.plainSeg(tcb.Serving)), kernels)
 }

@@ -384,7 +384,7 @@ func (x *bench) step() {
 		if marked.Reserved&0x0c != uint8(x.turn%3+1)<<2 {
 			x.Fatalf("marked %x in turn %d", marked.Reserved, x.turn)
 		}
-		x.again(side, marked.Reserved&0x02 != 0)
+		x.again(side, redirect.Weight(&marked), marked.Reserved&0x02 != 0)
 	default:
 		x.Fatalf("program returned %d", ret)
 	}
@@ -409,7 +409,7 @@ func (x *bench) same() {
 }
 
 // again takes the flow back and offers it once more.
-func (x *bench) again(side tcb.Side, back bool) {
+func (x *bench) again(side tcb.Side, weight uint64, back bool) {
 	var h splice.Handed
 	x.hand(&h)
 	taken := x.c.Recall(x.slot, &h)
@@ -421,7 +421,7 @@ func (x *bench) again(side tcb.Side, back bool) {
 		x.seen = [2]uint64{}
 		x.c.Begin(x.slot, x.turn)
 	} else {
-		x.seen[side]++
+		x.seen[side] += weight
 	}
 	x.offer()
 }
@@ -463,7 +463,7 @@ func TestBytesOfABackendThatIsNotTrainedGoUp(t *testing.T) {
 		}
 		if ret == up {
 			m, _ := x.reparse(got, wire.Offload{})
-			x.again(tcb.Serving, m.Reserved&0x02 != 0)
+			x.again(tcb.Serving, redirect.Weight(&m), m.Reserved&0x02 != 0)
 		}
 		return ret
 	}
