@@ -84,6 +84,9 @@ type flight struct {
 
 	again   wire.Block // what went to S a second time, and when
 	againAt moment
+
+	repeated bool
+	untimed  tcb.Seq // if repeated: what ends here or below tells nothing of a round trip
 }
 
 var flights = sync.Pool{New: func() any { return new(flight) }}
@@ -146,7 +149,11 @@ func (sp *Splice) once(now time.Duration, cli *ClientLeg, seg *wire.Segment) Out
 	if una := cli.SndUna - tcb.Seq(sp.SeqDelta); !una.LessThan(end) && !e.keepAlive(now, seg, una) {
 		return Answer // S has acknowledged it all: the serving leg missed that
 	}
-	if e.trained() || e.asked(seg.Seq) {
+	if e.trained() {
+		return Pass
+	}
+	if e.asked(seg.Seq) {
+		e.untime()
 		return Pass
 	}
 	if age, ok := e.age(now, seg.Seq); !ok || age >= e.Timeout() {
@@ -198,6 +205,15 @@ func (e *Echo) noteAgain(now time.Duration, start, end tcb.Seq) {
 		start, end = tcb.Min(start, f.again.Start), tcb.Max(end, f.again.End)
 	}
 	f.again, f.againAt = wire.Block{Start: start, End: end}, momentOf(now)
+	e.untime()
+}
+
+// untime has no round trip measured of what is on its way: the acknowledgement of all of
+// it waits for what goes to S a second time now (RFC 6298, section 3).
+func (e *Echo) untime() {
+	if f := e.flight; f != nil {
+		f.repeated, f.untimed = true, e.top
+	}
 }
 
 // age tells how long ago the byte at seq went to S, if that is still remembered.
@@ -274,7 +290,9 @@ func (sp *Splice) HeardClient(now time.Duration, seg *wire.Segment) {
 func (e *Echo) acked(now time.Duration, ack tcb.Seq) {
 	if f := e.flight; f != nil {
 		for f.n > 0 && !ack.LessThan(f.ring[f.head].end) {
-			e.Sample(since(f.ring[f.head].at, now))
+			if m := f.ring[f.head]; !f.repeated || f.untimed.LessThan(m.end) {
+				e.Sample(since(m.at, now))
+			}
 			f.drop()
 		}
 		if f.n == 0 {

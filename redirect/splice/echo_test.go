@@ -263,6 +263,44 @@ func TestRoundTripsAreMeasured(t *testing.T) {
 	}
 }
 
+// "RTT samples MUST NOT be made using segments that were retransmitted" (RFC 6298, section
+// 3), nor of what waited at S for one that was.
+func TestNoRoundTripOfWhatWasSentAgain(t *testing.T) {
+	const more = `serving < P. 51:61(10) ack 51 win 64 <TS val 410 ecr 50> "abcdefghij"`
+	const moreToS = `client > P. 111:121(10) ack 51 win 512 <TS val 1010 ecr 50> "abcdefghij"`
+	both := func(x *bench) {
+		x.want(answer, passes)
+		x.wait(2 * time.Millisecond)
+		x.want(more, moreToS)
+	}
+	acked := func(x *bench) {
+		x.want(answer, passes)
+		x.wait(100 * time.Millisecond)
+		x.says(`client < . 51:51(0) ack 121 win 500 <TS val 60 ecr 1000>`)
+		if e := &x.sp.Echo; e.SRTT() != 100*time.Millisecond {
+			x.Errorf("SRTT %v", e.SRTT())
+		}
+		x.hears(`serving < P. 61:71(10) ack 51 win 64 <TS val 410 ecr 50> "0123456789"`)
+		x.wait(180 * time.Millisecond)
+		x.says(`client < . 51:51(0) ack 131 win 500 <TS val 60 ecr 1000>`)
+		if e := &x.sp.Echo; e.SRTT() != 110*time.Millisecond {
+			x.Errorf("of what was sent once afterwards: SRTT %v", e.SRTT())
+		}
+	}
+	each(t, func(x *bench) { // by its timer
+		both(x)
+		x.wait(time.Second)
+		acked(x)
+	})
+	each(t, func(x *bench) { // asked for
+		both(x)
+		for range 3 {
+			x.says(`client < . 51:51(0) ack 101 win 500 <TS val 60 ecr 1000>`)
+		}
+		acked(x)
+	})
+}
+
 // What was passed on long ago is forgotten, oldest first: marks are bounded.
 func TestMarksAreBounded(t *testing.T) {
 	x := setup(t, 1000, 1000, 1000)
