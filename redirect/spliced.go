@@ -79,7 +79,6 @@ func (w *worker) mind(now time.Time, e *entry, l *leg, seg *wire.Segment) bool {
 		if below < len(seg.Payload) {
 			seg.TrimBack(below)
 		}
-		return true
 	default:
 		w.repeatKept(now, e, l, seg)
 		over := min(tcb.Diff(own.End(), seg.Seq), len(seg.Payload))
@@ -116,7 +115,9 @@ func (w *worker) keep(now time.Time, e *entry, l *leg, seg *wire.Segment, n int)
 		own.Arm(now)
 	}
 	seg.TrimBack(n)
-	return true
+	// Without its bytes it would be a duplicate acknowledgement, which it was not (RFC
+	// 5681, section 2): three of them have the serving leg send again what S has.
+	return n > 0 || seg.Opts.NumSACK > 0 || l.News(&e.cli, seg)
 }
 
 // repeatKept answers S's retransmission of bytes that the gateway sends itself.

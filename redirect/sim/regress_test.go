@@ -45,6 +45,13 @@ func (s *Scenario) lines(apart bool, lines ...string) {
 	s.closeLate = true
 }
 
+// also has S say one more line, without a wait.
+func (s *Scenario) also(line string) {
+	s.said = append(s.said, line+"\n"...)
+	s.want = append(s.want, answer("backend", line)...)
+	s.chunks, s.waits = append(s.chunks, []byte(line+"\n")), append(s.waits, false)
+}
+
 func (s *Scenario) must(t *testing.T) {
 	t.Helper()
 	if out := s.Run(); out.Problem != "" {
@@ -141,4 +148,42 @@ func TestOneLostSYNInTheReplay(t *testing.T) {
 	s.Lossless = false
 	s.lose = func(n int) bool { return n == 1 }
 	s.must(t)
+}
+
+// What S has lost before bytes that the gateway keeps waits for the backend's edge, as
+// they do: nothing is sent beyond what it has announced (RFC 9293, section 3.8.6).
+func TestWhatIsLostBeforeKeptBytesWaitsForTheEdge(t *testing.T) {
+	for seed := range uint64(40) {
+		s := plain()
+		s.Seed, s.Lossless = seed, false
+		for _, h := range []*HostConfig{&s.client, &s.decoy, &s.backend} {
+			h.Strict = false
+		}
+		s.backend.WndShift, s.backend.Buffer = 0, 8<<10
+		s.fault[0] = Fault{Lose: .03, Reorder: .05, Delay: 5 * time.Millisecond, Jitter: time.Millisecond}
+		s.lines(true, "hello", Trigger)
+		for range 30 {
+			s.also(strings.Repeat("x", 3000))
+		}
+		t.Run(fmt.Sprint(seed), s.must)
+	}
+}
+
+// S uploads more than the backend's window while the backend speaks: what the gateway
+// keeps of it is no duplicate acknowledgement to the backend (RFC 5681, section 2), which
+// would send again what S has.
+func TestWhatIsKeptIsNoDuplicateAcknowledgement(t *testing.T) {
+	for _, buffer := range []int{8 << 10, 30 << 10} {
+		for _, delay := range []time.Duration{50 * time.Microsecond, 10 * time.Millisecond, 50 * time.Millisecond} {
+			s := plain()
+			s.fault[0].Delay = delay
+			s.client.MSS, s.client.Buffer = 536, buffer
+			s.backend.WndShift, s.backend.Buffer = 0, buffer
+			s.lines(true, "hello", Trigger, "more")
+			for range 30 {
+				s.also(strings.Repeat("x", 8000))
+			}
+			t.Run(fmt.Sprint(buffer, delay), s.must)
+		}
+	}
 }

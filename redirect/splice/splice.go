@@ -104,6 +104,16 @@ func (sp *Splice) wndServing(cli *ClientLeg, ack tcb.Seq, seg *wire.Segment) uin
 	return uint16(field)
 }
 
+// News reports whether a segment of S's acknowledges or offers more than the serving leg
+// was told before.
+func (sp *Splice) News(cli *ClientLeg, seg *wire.Segment) bool {
+	ack := tcb.Max(seg.Ack, sp.Cut)
+	field := min(max(0, tcb.Diff(cli.SndEdge, ack))>>sp.Srv.RcvShift, 0xffff)
+	edge := ack.Add(tcb.Size(field << sp.Srv.RcvShift))
+	d := tcb.Seq(sp.SeqDelta)
+	return sp.Srv.RcvNxt.LessThan(ack-d) || sp.Srv.RcvEdge.LessThan(edge-d)
+}
+
 // sackServing shifts S's SACK blocks. What lies below the acknowledgement
 // after the translation was another leg's; a D-SACK of ours goes in front where
 // no payload needs the room.
