@@ -23,6 +23,7 @@ type HostConfig struct {
 	Buffer      int    // receive buffer, in bytes
 	Slow        int    // the application reads so much in a millisecond, in bytes; 0: all at once
 	AnyLength   bool   // takes segments beyond its MSS, as a netstack does
+	FixedID     bool   // all of its IP IDs are 0
 	Strict      bool   // no packet was lost or reordered: hold the peer to the letter
 }
 
@@ -66,6 +67,7 @@ type Host struct {
 	lastTS    uint32
 	firstTS   uint32 // of our own clock, in the handshake
 	lastEdge  tcb.Seq
+	id        uint16 // the last IP ID
 }
 
 type piece struct {
@@ -161,7 +163,10 @@ func (h *Host) sendSYN(now time.Time, flags wire.Flags) {
 }
 
 func (h *Host) fresh(seq tcb.Seq, flags wire.Flags) *wire.Segment {
-	return &wire.Segment{Src: h.cfg.Local, Dst: h.cfg.Peer, TTL: 64, DF: true, Seq: seq, Flags: flags}
+	if !h.cfg.FixedID {
+		h.id++
+	}
+	return &wire.Segment{Src: h.cfg.Local, Dst: h.cfg.Peer, TTL: 64, DF: true, ID: h.id, Seq: seq, Flags: flags}
 }
 
 // send sends a segment with acknowledgement, window and timestamps.

@@ -23,6 +23,8 @@ type Net struct {
 	listen   func(*wire.Segment) (HostConfig, Service, bool)
 	up, down [2]*Link // [0]: S's wire, [1]: D2's; up: toward the gateway
 	merge    [2]*merger
+	carrier  *carrier // nil: none
+	odd      float64
 }
 
 type server struct {
@@ -76,24 +78,30 @@ type Config struct {
 	Client    Fault // S's wire
 	Backend   Fault // D2's wire
 	Gateway   redirect.Config
-	Offload   bool // super-packets at the gateway's devices, and from the decoy
+	Carrier   *Fault  // of the queue between a carrier and the gateway; nil: none
+	Odd       float64 // the chance that a segment of S's or D2's is not plain
+	Offload   bool    // super-packets at the gateway's devices, and from the decoy
 	NewDecoy  func(redirect.Conn) (HostConfig, Service)
 	NewServer func(syn *wire.Segment) (HostConfig, Service, bool) // false: refuses
 }
 
 // NewNet makes S's and D2's networks around a gateway.
 func NewNet(c Config) *Net {
-	n := &Net{World: NewWorld(c.Seed), s: map[tcb.Tuple]*Host{}, d2: map[tcb.Tuple]*server{}, listen: c.NewServer}
+	n := &Net{World: NewWorld(c.Seed), s: map[tcb.Tuple]*Host{}, d2: map[tcb.Tuple]*server{}, listen: c.NewServer, odd: c.Odd}
 	n.Decoy = NewDecoy(n.World, c.NewDecoy)
 	for i, f := range [...]Fault{c.Client, c.Backend} {
 		n.up[i] = NewLink(n.World, f, func(p []byte) { n.gateway(i, p) })
 		if c.Offload {
-			n.merge[i] = &merger{w: n.World, deliver: func(p []byte, off wire.Offload) { n.G.FromDoor(n.Now, i, header(p, off)) }}
+			n.merge[i] = &merger{w: n.World, deliver: func(p []byte, off wire.Offload) { n.egress(i, p, off) }}
 		}
 	}
 	n.down[0] = NewLink(n.World, c.Client, n.toS)
 	n.down[1] = NewLink(n.World, c.Backend, n.toD2)
 	c.Gateway.Started = n.Now.Add(-time.Hour)
+	if c.Carrier != nil {
+		n.carrier = newCarrier(n, *c.Carrier, c.Gateway.Started)
+		c.Gateway.Carrier = n.carrier
+	}
 	n.G = redirect.New(c.Gateway, []redirect.Door{simDoor{n, n.down[0], c.Offload}, simDoor{n, n.down[1], c.Offload}}, n.Decoy, &n.Events, func() time.Time { return n.Now })
 	n.Decoy.Attach(n.G, c.Offload)
 	n.Drive(5*time.Millisecond, n.advance)
@@ -119,7 +127,26 @@ func (n *Net) gateway(door int, pkt []byte) {
 		m.take(pkt)
 		return
 	}
-	n.G.FromDoor(n.Now, door, header(pkt, wire.Offload{}))
+	n.egress(door, pkt, wire.Offload{})
+}
+
+// egress is where a packet leaves the kernel for the gateway.
+func (n *Net) egress(door int, pkt []byte, off wire.Offload) {
+	if n.carrier != nil {
+		n.carrier.egress(door, pkt, off)
+		return
+	}
+	n.G.FromDoor(n.Now, door, header(pkt, off))
+}
+
+// emit is a host's way to its wire: now and then what it sends is not plain.
+func (n *Net) emit(to *Link) func(*wire.Segment) {
+	return func(s *wire.Segment) {
+		if n.odd > 0 && s.Flags&wire.SYN == 0 && n.Rand.Float64() < n.odd {
+			s.TOS |= 2 // ECT(0)
+		}
+		to.SendSegment(s)
+	}
 }
 
 func (n *Net) toS(pkt []byte) {
@@ -171,13 +198,13 @@ func (n *Net) accept(syn *wire.Segment) *server {
 		return nil
 	}
 	hc.Local, hc.Peer = syn.Dst, syn.Src
-	return &server{host: NewHost(hc, n.up[1].SendSegment), svc: svc}
+	return &server{host: NewHost(hc, n.emit(n.up[1])), svc: svc}
 }
 
 // Dial makes a connection of S's.
 func (n *Net) Dial(src, dst netip.AddrPort, hc HostConfig) *Host {
 	hc.Local, hc.Peer = src, dst
-	h := NewHost(hc, n.up[0].SendSegment)
+	h := NewHost(hc, n.emit(n.up[0]))
 	n.s[tcb.TupleOf(dst, src)] = h
 	h.Dial(n.Now)
 	return h

@@ -17,6 +17,7 @@ func plain() *Scenario {
 	s.client, s.decoy, s.backend = host, host, host
 	s.decoy.ISS, s.backend.ISS = 0x7fffff00, 0xffffff00
 	s.decoy.TSBase, s.backend.TSBase = 5, 0xfffff000
+	s.carrier, s.odd, s.idle = nil, 0, 0
 	s.Lossless, s.refuse, s.mode = true, false, redirect.ToBackend
 	s.fault = [2]Fault{{Delay: time.Millisecond}, {Delay: 100 * time.Microsecond}}
 	s.lines(true, "hello", Trigger, "more")

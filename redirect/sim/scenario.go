@@ -53,6 +53,7 @@ func answer(name, line string) string {
 type Outcome struct {
 	Problem string
 	Result  string // of the switch; empty: none was asked for
+	Handed  redirect.HandDowns
 }
 
 // Scenario is one conversation, drawn from a seed.
@@ -73,6 +74,10 @@ type Scenario struct {
 	fault     [2]Fault
 	closeLate bool
 	offload   bool
+	carrier   *Fault  // of the queue between a carrier and the gateway; nil: none
+	odd       float64 // the chance that a segment of S's or D2's is not plain
+	idleAt    int     // before this chunk S is silent for idle
+	idle      time.Duration
 	lose      func(n int) bool // of the packets to D2
 	loseS     func(n int) bool // of the packets to S
 	pause     time.Duration    // between two chunks
@@ -110,7 +115,39 @@ func NewScenario(seed uint64) *Scenario {
 		s.fault[1].Delay = draw(r, 50*time.Microsecond, time.Millisecond)
 	}
 	s.say(r)
+	if r.IntN(2) == 0 {
+		s.handDown(r)
+	}
 	return s
+}
+
+// handDown draws a carrier, and goes on for long enough that a flow is worth one.
+func (s *Scenario) handDown(r *rand.Rand) {
+	s.carrier = &Fault{Delay: draw(r, 0, 50*time.Microsecond, time.Millisecond, 10*time.Millisecond), Jitter: draw(r, 0, time.Millisecond)}
+	if !s.Lossless {
+		s.carrier.Lose = draw(r, 0, .002, .03)
+	}
+	s.odd = draw(r, 0, .002, .02)
+	s.backend.FixedID = r.IntN(8) == 0
+	name := "same"
+	if s.switches {
+		name = map[bool]string{false: "backend", true: "decoy"}[s.refuse]
+	}
+	var more []byte
+	for i := range 50 + r.IntN(150) {
+		line := fmt.Sprintf("more %d %s", i, strings.Repeat("y", draw(r, 0, 300, 3000, 8000)))
+		more = append(more, line+"\n"...)
+		s.want = append(s.want, answer(name, line)...)
+	}
+	s.said = append(s.said, more...)
+	begun := len(s.chunks)
+	for len(more) > 0 {
+		k := min(len(more), 1+r.IntN(draw(r, 400, 5000, 20000)))
+		s.chunks, s.waits, more = append(s.chunks, more[:k]), append(s.waits, r.IntN(3) == 0), more[k:]
+	}
+	if r.IntN(6) == 0 { // longer than the gateway watches
+		s.idleAt, s.idle = begun+r.IntN(len(s.chunks)-begun), 35*time.Second
+	}
 }
 
 // say draws what the client says and what it should hear.
@@ -197,6 +234,7 @@ func (s *Scenario) Run() (out Outcome) {
 	}
 	n := NewNet(Config{
 		Seed: s.Seed, Client: s.fault[0], Backend: s.fault[1], Gateway: cfg, Offload: s.offload,
+		Carrier: s.carrier, Odd: s.odd,
 		NewDecoy: func(redirect.Conn) (HostConfig, Service) { return s.decoy, service("decoy") },
 		NewServer: func(*wire.Segment) (HostConfig, Service, bool) {
 			return s.backend, service("backend"), !s.refuse
@@ -210,10 +248,10 @@ func (s *Scenario) Run() (out Outcome) {
 	n.trace(s.Trace)
 	n.down[1].Drop, n.down[0].Drop = s.lose, s.loseS
 	h := n.Dial(src, dst, s.client)
-	next, wrote := 0, n.Now
+	next, wrote, answered := 0, n.Now, s.answered()
 	n.Drive(time.Millisecond, func(now time.Time) {
 		h.Read(now)
-		for next < len(s.chunks) && h.Open() && (!s.waits[next] || len(h.Got) >= s.answered(next)) && now.Sub(wrote) >= s.pause {
+		for next < len(s.chunks) && h.Open() && (!s.waits[next] || len(h.Got) >= answered[next]) && now.Sub(wrote) >= s.before(next) {
 			h.Write(now, s.chunks[next])
 			next, wrote = next+1, now
 		}
@@ -223,19 +261,30 @@ func (s *Scenario) Run() (out Outcome) {
 	})
 	n.Run(5*time.Minute, func() bool { return h.Reset || h.PeerFIN && h.Done() && len(h.Got) >= len(s.want) })
 	out.Problem = s.problem(n, h)
+	out.Handed = n.G.HandDowns()
 	if len(n.Events.Switches) > 0 {
 		out.Result = n.Events.Switches[0].Result
 	}
 	return out
 }
 
-// answered is how many bytes of answers belong to the whole lines before chunk i.
-func (s *Scenario) answered(i int) int {
-	said := bytes.Join(s.chunks[:i], nil)
-	lines := bytes.Count(said, []byte("\n"))
-	at := 0
-	for range lines {
-		at += bytes.IndexByte(s.want[at:], '\n') + 1
+// before is how long S is silent before chunk i.
+func (s *Scenario) before(i int) time.Duration {
+	if s.idle > 0 && i == s.idleAt {
+		return s.idle
+	}
+	return s.pause
+}
+
+// answered is, for each chunk, how many bytes of answers belong to the whole lines
+// before it.
+func (s *Scenario) answered() (at []int) {
+	n := 0
+	for _, c := range s.chunks {
+		at = append(at, n)
+		for range bytes.Count(c, []byte("\n")) {
+			n += bytes.IndexByte(s.want[n:], '\n') + 1
+		}
 	}
 	return at
 }

@@ -52,6 +52,17 @@ func (sp *Splice) Hand(cli *ClientLeg, h *Handed) {
 	}
 }
 
+// Take goes on with a splice that was handed down, for a carrier that is written in Go.
+func (sp *Splice) Take(cli *ClientLeg, h *Handed) {
+	sp.Echo.Forget()
+	*sp = Splice{SeqDelta: h.SeqDelta, TSDelta: h.TSDelta}
+	sp.Return(cli, h)
+	sp.Echo.begun = true
+	if h.Trained {
+		sp.Echo.flights = trainFlights
+	}
+}
+
 // Return takes in how far a carrier has come. Round trips were not measured meanwhile:
 // the serving leg's timers are trusted since before.
 func (sp *Splice) Return(cli *ClientLeg, h *Handed) {
