@@ -131,6 +131,7 @@ func (f *carriedFlow) handed(h *splice.Handed) {
 	f.sp.Hand(&f.cli, &is)
 	moved(&h.Cli.Leg, &is.Cli.Leg)
 	moved(&h.Srv, &is.Srv)
+	h.Cli.TSEchoed = is.Cli.TSEchoed
 	h.Cut, h.Last, h.Cli.ID, h.PAWS = is.Cut, is.Last, is.Cli.ID, f.paws
 	h.Top, h.Una, h.UnaAt = is.Top, is.Una, is.UnaAt
 	h.Heard, h.Pkts, h.Bytes = f.heard, f.pkts, f.bytes
@@ -152,6 +153,7 @@ func (c *carrier) egress(door int, pkt []byte, off wire.Offload) {
 	}
 	f := c.find(door, seg.Tuple())
 	if f == nil {
+		mark(pkt, off, 0) // the watch may begin before the gateway reads it
 		c.pass(door, pkt, off)
 		return
 	}
@@ -176,7 +178,7 @@ func (c *carrier) egress(door int, pkt []byte, off wire.Offload) {
 	case f.phase == taken:
 		f.phase = back
 	}
-	f.up[side]++
+	f.up[side] += redirect.Weight(&seg)
 	bits := uint8(f.turn%3+1) << 2
 	if f.phase == back {
 		bits |= markBack
