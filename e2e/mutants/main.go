@@ -145,14 +145,14 @@ func green(dir string, ms []mutant) error {
 
 // try takes the rule out of the copy, runs the test and puts the rule back.
 func (m *mutant) try(dir string, verbose bool) (what string, err error) {
-	if err := apply(dir, m.file); err != nil {
+	if err := m.apply(dir); err != nil {
 		return "", err
 	}
 	out, failed := goTest(dir, m.pkg, anchored(m.test), m.race)
 	if verbose {
 		fmt.Printf("%s\n", out)
 	}
-	if err := apply(dir, m.file, "-R"); err != nil {
+	if err := m.apply(dir, "-R"); err != nil {
 		return "", err
 	}
 	switch {
@@ -176,6 +176,19 @@ func line(out []byte, text string) string {
 		}
 	}
 	return text
+}
+
+// apply applies the patch to the tree in dir, and compiles C that it changes.
+func (m *mutant) apply(dir string, options ...string) error {
+	if err := apply(dir, m.file, options...); err != nil || m.made == "" {
+		return err
+	}
+	c := exec.Command("go", "generate", m.made)
+	c.Dir = dir
+	if out, err := c.CombinedOutput(); err != nil {
+		return fmt.Errorf("go generate %s: %w: %s", m.made, err, bytes.TrimSpace(out))
+	}
+	return nil
 }
 
 // apply applies a patch to the tree in dir, with more options of git apply.

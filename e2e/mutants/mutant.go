@@ -19,6 +19,7 @@ type mutant struct {
 	test  string // as go test's -run has it
 	fails string // part of what the test prints when it fails
 	race  bool   // the race detector has to see it
+	made  string // package whose C has to be compiled anew; empty: none
 }
 
 // where patches and the documentation are, from the root of the tree.
@@ -78,8 +79,14 @@ func parse(b []byte) (m mutant, err error) {
 	case !bytes.Contains(b, []byte("\ndiff --git ")):
 		return m, fmt.Errorf("there is no diff")
 	}
+	if c := ofC.FindSubmatch(b); c != nil {
+		m.made = "./" + string(c[1])
+	}
 	return m, nil
 }
+
+// ofC is the folder of a C file that a patch changes.
+var ofC = regexp.MustCompile(`(?m)^\+\+\+ b/(.*)/[^/]*\.c$`)
 
 var marks = [2]string{"<!-- mutants -->\n", "<!-- end of mutants -->\n"}
 
