@@ -74,7 +74,8 @@ func Attach(doors []int, started time.Time) (*Carrier, error) {
 			p = c.objs.FromClient
 		}
 		for _, o := range []link.TCXOptions{
-			{Program: c.objs.Landed, Attach: ebpf.AttachTCXIngress},
+			// Before all others, who would see the mark, or end the packet's way to it.
+			{Program: c.objs.Landed, Attach: ebpf.AttachTCXIngress, Anchor: link.Head()},
 			{Program: p, Attach: ebpf.AttachTCXEgress},
 		} {
 			o.Interface = index
