@@ -120,6 +120,7 @@ func TestARecallWaitsForWhatIsInTheQueue(t *testing.T) {
 	var h splice.Handed
 	x.hand(&h)
 
+	x.c.landing = time.Minute // however busy the machine is
 	take()
 	landed := make(chan time.Time, 1)
 	seg := x.plainSeg(tcb.Client)
@@ -133,6 +134,7 @@ func TestARecallWaitsForWhatIsInTheQueue(t *testing.T) {
 	x.turn++
 	x.c.Begin(x.slot, x.turn)
 
+	x.c.landing = landing
 	take()
 	begun := time.Now()
 	if !x.c.Recall(x.slot, &h) || time.Since(begun) < landing || x.c.Stats().Late != 1 {

@@ -56,6 +56,7 @@ type Carrier struct {
 	keys  map[uint32][2]flowKey
 	flows map[uint32]*flowFlow // what was written last
 
+	landing    time.Duration
 	late, errs atomic.Uint64
 }
 
@@ -117,7 +118,7 @@ func load(l2 uint32, started time.Time) (*Carrier, error) {
 	if err := spec.Variables["l2"].Set(l2); err != nil {
 		return nil, err
 	}
-	c := &Carrier{keys: map[uint32][2]flowKey{}, flows: map[uint32]*flowFlow{}}
+	c := &Carrier{keys: map[uint32][2]flowKey{}, flows: map[uint32]*flowFlow{}, landing: landing}
 	if err := spec.LoadAndAssign(&c.objs, nil); err != nil {
 		return nil, loading(err)
 	}
@@ -330,7 +331,7 @@ func (c *Carrier) land(slot uint32) {
 		if err := c.objs.Counts.Lookup(&slot, &s); err != nil || s.Across == s.Landed {
 			return
 		}
-		if monotonic()-begun > uint64(landing) {
+		if monotonic()-begun > uint64(c.landing) {
 			c.late.Add(1)
 			return
 		}
