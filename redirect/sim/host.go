@@ -109,6 +109,12 @@ func (h *Host) Close(now time.Time) {
 	h.push(now)
 }
 
+// Abort resets the connection.
+func (h *Host) Abort() {
+	h.emit(h.fresh(h.top, wire.RST))
+	h.Reset = true
+}
+
 // Done reports whether everything that was written, FIN included, is
 // acknowledged.
 func (h *Host) Done() bool {

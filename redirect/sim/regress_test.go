@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sleight/redirect"
+	"sleight/stack/wire"
 )
 
 // plain is a lossless conversation between ordinary hosts whose second line is
@@ -185,6 +186,86 @@ func TestWhatIsKeptIsNoDuplicateAcknowledgement(t *testing.T) {
 				s.also(strings.Repeat("x", 8000))
 			}
 			t.Run(fmt.Sprint(buffer, delay), s.must)
+		}
+	}
+}
+
+// abortCarried has a flow end that a carrier has, behind bytes that are still crossing or,
+// if it shall be quiet, when nothing is on its way; and reports whether both of its peers
+// see it reset.
+func abortCarried(t *testing.T, mode redirect.Mode, six bool, queue time.Duration, quiet bool, end func(*Net, *Host)) bool {
+	t.Helper()
+	src, dst := clientAddr, decoyAddr
+	if six {
+		src, dst = clientV6, decoyV6
+	}
+	s := plain()
+	n := NewNet(Config{
+		Seed: 1, Client: s.fault[0], Backend: s.fault[1], Gateway: GatewayConfig(mode), Carrier: &Fault{Delay: queue},
+		NewDecoy:  func(redirect.Conn) (HostConfig, Service) { return s.decoy, &lines{name: "decoy"} },
+		NewServer: func(*wire.Segment) (HostConfig, Service, bool) { return s.backend, &lines{name: "backend"}, true },
+	})
+	h := n.Dial(src, dst, s.client)
+	said, sent, aborted := 0, 0, false
+	carried := func() bool {
+		for _, f := range n.carrier.flows {
+			return f.phase == taken
+		}
+		return false
+	}
+	n.Drive(time.Millisecond, func(now time.Time) {
+		if !h.Open() || aborted || !h.Done() {
+			return
+		}
+		if quiet && said > 60 && carried() {
+			aborted = true
+			n.After(200*time.Millisecond, func() {
+				sent = n.up[0].Sent + n.up[1].Sent
+				end(n, h)
+			})
+			return
+		}
+		line := Trigger + strings.Repeat("x", 3000) + "\n"
+		h.Write(now, []byte(line))
+		if said++; !quiet && said > 60 && carried() {
+			end(n, h)
+			aborted = true
+		}
+	})
+	n.Run(30*time.Second, func() bool { return aborted && h.Reset && n.Servers()[0].Reset })
+	if !aborted {
+		t.Fatal("the carrier never had the flow")
+	}
+	if len(n.Servers()) != 1 || len(h.Faults) > 0 || len(n.Servers()[0].Faults) > 0 {
+		t.Errorf("S: %v, D2: %v", h.Faults, n.Servers()[0].Faults)
+	}
+	if quiet && n.up[0].Sent+n.up[1].Sent != sent {
+		return false // they did not believe it at once, and asked
+	}
+	return h.Reset && n.Servers()[0].Reset
+}
+
+// A RST of a flow that the carrier has comes behind what was carried; one of the gateway's
+// own has the numbers to which the carrier has come, or the peer would not believe it (RFC
+// 5961, section 3.2).
+func TestARSTBehindWhatIsCarried(t *testing.T) {
+	ends := map[string]func(*Net, *Host){
+		"S":  func(_ *Net, h *Host) { h.Abort() },
+		"D2": func(n *Net, _ *Host) { n.Servers()[0].Abort() },
+		"gateway": func(n *Net, _ *Host) {
+			flows, _ := n.G.List(n.Now, 0)
+			n.G.Kill(n.Now, flows[0].ID)
+		},
+	}
+	for who, end := range ends {
+		for _, mode := range []redirect.Mode{redirect.Keep, redirect.ToBackend, redirect.NAT} {
+			for _, six := range []bool{false, true} {
+				for _, queue := range []time.Duration{0, time.Millisecond} {
+					if !abortCarried(t, mode, six, queue, who == "gateway", end) {
+						t.Errorf("by %s, mode %v, IPv6 %v, queue of %v: not reset", who, mode, six, queue)
+					}
+				}
+			}
 		}
 	}
 }
