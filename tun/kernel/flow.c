@@ -215,6 +215,8 @@ static __always_inline bool network(struct __sk_buff *skb, struct segment *s, st
 		s->ip_len = 20;
 		s->id = u16at(s->ip + 4);
 		total = u16at(s->ip + 2);
+		if (!total && skb->len - l2 > 0xffff)
+			total = skb->len - l2; // BIG TCP: too long for the field
 		s->plain = !(s->ip[6] & 0x80) && !(s->ip[1] & 3);
 	} else if (skb->protocol == bpf_htons(ETH_P_IPV6)) {
 		if (bpf_skb_load_bytes(skb, l2, s->ip, 40) || s->ip[0] >> 4 != 6 || s->ip[6] != 6)
