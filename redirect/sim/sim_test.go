@@ -55,11 +55,11 @@ func wantHandDowns(t *testing.T, with int, handed map[kind]redirect.HandDowns) {
 	for k, h := range handed {
 		t.Logf("mode %v, IPv6 %v: %d hand-downs, %d bytes", k.mode, k.six, h.Ended, h.Bytes)
 		ended += h.Ended
-		if *seeds >= 300 && (h.Ended < 5 || h.Bytes == 0) {
+		if *seeds >= 2000 && (h.Ended < 5 || h.Bytes == 0) {
 			t.Errorf("mode %v, IPv6 %v: %d hand-downs, too few to say anything", k.mode, k.six, h.Ended)
 		}
 	}
-	if *seeds >= 300 && ended < uint64(with) {
+	if *seeds >= 2000 && ended < uint64(with) {
 		t.Errorf("%d conversations were spliced beside a carrier, it had %d", with, ended)
 	}
 }
