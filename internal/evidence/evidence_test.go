@@ -3,6 +3,7 @@ package evidence
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"net/netip"
 	"strings"
 	"testing"
@@ -45,20 +46,78 @@ func TestOneEventALine(t *testing.T) {
 	}
 }
 
-// blocked never takes anything until it is released.
-type blocked chan struct{}
+// blocked says that it was asked, and takes nothing until it is released.
+type blocked struct {
+	asked, release chan struct{}
+	lines          int
+}
 
-func (b blocked) Write(p []byte) (int, error) { <-b; return len(p), nil }
+func (b *blocked) Write(p []byte) (int, error) {
+	select {
+	case b.asked <- struct{}{}:
+	default:
+	}
+	<-b.release
+	b.lines += bytes.Count(p, []byte("\n"))
+	return len(p), nil
+}
 
 func TestEmitNeverBlocksAndCountsWhatItLoses(t *testing.T) {
-	b := make(blocked)
+	b := &blocked{asked: make(chan struct{}, 1), release: make(chan struct{})}
 	w := NewWriter(b, "")
-	for range queue + 10 {
+	w.Emit(Plain(time.Now(), "gateway"))
+	<-b.asked
+	for range bound + 10 {
 		w.Emit(Plain(time.Now(), "gateway"))
 	}
-	if w.Lost() < 8 {
+	if w.Lost() != 10 {
 		t.Errorf("%d lost", w.Lost())
 	}
-	close(b)
+	close(b.release)
 	w.Close()
+	if b.lines != bound+1 {
+		t.Errorf("%d lines", b.lines)
+	}
+}
+
+// broken takes nothing.
+type broken struct{}
+
+func (broken) Write([]byte) (int, error) { return 0, errors.New("no space left on device") }
+
+func TestWhatCannotBeWrittenIsCounted(t *testing.T) {
+	w := NewWriter(broken{}, "")
+	for range 3 {
+		w.Emit(Plain(time.Now(), "gateway"))
+	}
+	w.Close()
+	if w.Lost() != 3 {
+		t.Errorf("%d lost", w.Lost())
+	}
+}
+
+func (w *Writer) sleeps() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.asleep
+}
+
+func TestAWriterThatSleepsIsWoken(t *testing.T) {
+	b := &blocked{asked: make(chan struct{}, 1), release: make(chan struct{})}
+	close(b.release)
+	w := NewWriter(b, "")
+	for range 2 {
+		for !w.sleeps() {
+			time.Sleep(rhythm)
+		}
+		w.Emit(Plain(time.Now(), "gateway"))
+		<-b.asked
+	}
+	for !w.sleeps() {
+		time.Sleep(rhythm)
+	}
+	w.Close()
+	if b.lines != 2 {
+		t.Errorf("%d lines", b.lines)
+	}
 }
