@@ -206,6 +206,7 @@ func (w *worker) end(now time.Time, e *entry, why string) {
 	}
 	w.spoken(now, e)
 	w.detach(now, e)
+	w.forgetHand(e) // while its keys are nobody else's
 	if e.back != nil {
 		w.freeLeg(now, e, e.back)
 	}
@@ -213,7 +214,6 @@ func (w *worker) end(now time.Time, e *entry, why string) {
 		w.g.record.Give(e.taken)
 		e.taken = 0
 	}
-	w.forgetHand(e)
 	w.g.flows.Remove(&e.node)
 	w.g.timers.Cancel(&e.node)
 	w.g.live.Add(-1)
