@@ -150,7 +150,8 @@ func (s *Sender) Next(now time.Time, edge Seq, mss int) (seq Seq, payload []byte
 	if n < 0 {
 		n = 0
 	}
-	fin = k.fin && off+n == len(k.buf) && off <= len(k.buf)
+	// A FIN has a place in the window, too; at its very edge it is the probe.
+	fin = k.fin && off+n == len(k.buf) && off <= len(k.buf) && !edge.LessThan(k.nxt.Add(Size(n)))
 	if n == 0 && !fin {
 		s.arm(now)
 		return 0, nil, false, false
