@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sleight/e2e/bed"
+	"sleight/e2e/seam"
 	"sleight/internal/evidence"
 	"sleight/tun/kernel"
 )
@@ -89,11 +90,23 @@ func TestTheKernelCarriesBulk(t *testing.T) {
 		if err := capture.Stop(); err != nil {
 			t.Fatal(err)
 		}
-		if report := lossless(t, file); !report.OK() || report.Stats.Flows != 1 {
+		if report := lossless(t, file); !onlyProbes(report) || report.Stats.Flows != 1 {
 			t.Errorf("%v", report)
 		}
 		figure(t, "%d of %d bytes by the kernel in %d hand-downs, nothing out of order", k.Bytes, moved, k.HandDowns)
 	})
+}
+
+// onlyProbes reports whether a capture of bulk shows nothing but up to three segments that
+// D2 sent again by itself: it probes where a processor stands still for a while (RFC 8985,
+// section 7), through the gateway or past it.
+func onlyProbes(r *seam.Report) bool {
+	for kind, n := range r.Counts {
+		if n > 0 && (kind != seam.Duplicate || n > 3) {
+			return false
+		}
+	}
+	return true
 }
 
 // handDowns is how many transfers each way are interrupted.
