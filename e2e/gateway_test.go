@@ -100,6 +100,9 @@ func (g *gateway) configure(config string) {
 // withoutOffload makes the gateway of a configuration of ours one that takes no
 // super-packets.
 func withoutOffload(config string) string {
+	if strings.Contains(config, "offload: ") {
+		return config
+	}
 	return strings.Replace(config, "tun: {name: sl", "tun: {name: sl, offload: false", 1)
 }
 

