@@ -124,9 +124,11 @@ func TestARecallWaitsForWhatIsInTheQueue(t *testing.T) {
 	take()
 	landed := make(chan time.Time, 1)
 	seg := x.plainSeg(tcb.Client)
+	pkt, mark := build(&seg), x.lastMark
 	time.AfterFunc(landing/5, func() {
-		landed <- time.Now()
-		x.land(build(&seg), x.lastMark)
+		at := time.Now()
+		x.land(pkt, mark)
+		landed <- at
 	})
 	if !x.c.Recall(x.slot, &h) || time.Now().Before(<-landed) || x.c.Stats().Late > 0 {
 		t.Error("recalled before it had landed, or late")
