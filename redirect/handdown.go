@@ -12,7 +12,7 @@ import (
 // Carrier carries plain spliced flows where their packets need not come to the gateway:
 // in the kernel. What is not plain comes to the gateway nevertheless, marked in the
 // reserved bits of its TCP header, and ends the carrier's work on the flow. Its methods
-// are called with the flow's lock held and never block.
+// are called with the flow's lock held and do not block, but for Recall.
 type Carrier interface {
 	// Watch has the packets of a flow marked. It reports false if there is no room.
 	Watch(Passage) (flow uint32, ok bool)
@@ -22,7 +22,8 @@ type Carrier interface {
 	// packet that finds that the gateway has carried all that was marked and sent on in
 	// this turn: seen of either side, by Weight. The flow is not the carrier's now.
 	Offer(flow, turn uint32, seen [2]uint64, h *splice.Handed)
-	// Recall ends an offer. taken: the carrier had the flow, and has brought it to h.
+	// Recall ends an offer. taken: the carrier had the flow, and has brought it to h; it
+	// has waited, for some milliseconds at most, until what it carried came out again.
 	Recall(flow uint32, h *splice.Handed) (taken bool)
 	// Peek tells how far a flow has come, and whether the carrier has it.
 	Peek(flow uint32, h *splice.Handed) (taken bool)

@@ -94,9 +94,10 @@ Exit codes: 0 every check held, 1 one did not, or the lab could not be built,
 2 wrong usage.`
 
 const doctorHelp = `Looks at this machine for what a configuration needs: routes, policy rules,
-forwarding, the backends' devices, packet filters. Each finding is one line,
-and beneath a problem stands the command that mends it. Changes nothing. Run
-it as root, where the packet filters can be read.
+forwarding, the backends' devices, packet filters, and whether the kernel can
+carry the bulk of spliced flows. Each finding is one line, and beneath a
+problem stands the command that mends it. Changes nothing. Run it as root,
+where the packet filters can be read.
 
 Examples:
   sudo sleight doctor -c sleight.yaml
