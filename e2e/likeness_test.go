@@ -266,6 +266,12 @@ func stimuli() (all []stimulus) {
 		established("an ACK that was overtaken", func(p *probe) { p.aged(ack, 0, "", 1) }),
 		established("a FIN of long ago", func(p *probe) { p.aged(fin, 0, "", 500) }),
 		established("an ACK after a RST", func(p *probe) { p.at(rst, 0, ""); p.at(ack, 0, "") }),
+		established("a word, and its answer", func(p *probe) { p.at(psh, 0, "again\n") }),
+		established("half a word, and the rest", func(p *probe) { p.at(psh, 0, "ag"); p.at(psh, 2, "ain\n") }),
+		established("half a word", func(p *probe) { p.at(psh, 0, "ag") }),
+		established("half a word, again", func(p *probe) { p.at(psh, 0, "ag"); time.Sleep(p.quiet / 2); p.at(psh, 0, "ag") }),
+		established("a FIN", func(p *probe) { p.at(fin, 0, "") }),
+		established("a word and a FIN", func(p *probe) { p.at(psh|fin, 0, "again\n") }),
 		established("a FIN without ACK after a RST", func(p *probe) { p.at(rst, 0, ""); p.at(wire.FIN, 0, "") }),
 	)
 	decoy("data beyond the window, thrice", toKernel, after((*probe).open, thrice(func(p *probe) { p.at(psh, 70_000, "x") })))

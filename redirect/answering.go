@@ -75,6 +75,7 @@ func (w *worker) converse(now time.Time, e *entry, seg *wire.Segment) {
 	}
 	sent := false
 	if seg.Len() > 0 {
+		e.hears(w.g.at(now), seg)
 		cli.HeardData(seg.End())
 		sent = w.assemble(now, e, seg)
 	}
@@ -89,6 +90,7 @@ func (w *worker) converse(now time.Time, e *entry, seg *wire.Segment) {
 // acknowledgement that it would send.
 func (w *worker) acceptable(now time.Time, e *entry, seg *wire.Segment) bool {
 	cli := &e.cli
+	e.hurry(seg)
 	beyond := cli.RcvEdge.LessThan(seg.End())
 	before := seg.End().LessThan(cli.RcvNxt) || seg.Len() == 0 && seg.Seq.LessThan(cli.RcvNxt)
 	switch {
@@ -184,6 +186,7 @@ func (w *worker) ackClient(now time.Time, e *entry, dup wire.Block) {
 		w.asHost(now, e, &w.own)
 	}
 	w.toClient(e, &w.own)
+	e.told()
 }
 
 // asHost gives an acknowledgement of the gateway's own what a host's has: the time of
@@ -249,6 +252,7 @@ func (w *worker) ahead(now time.Time, e *entry, dup wire.Block) {
 	if e.held {
 		return
 	}
+	e.delayed.turns = false
 	w.ackClient(now, e, dup)
 }
 

@@ -48,7 +48,7 @@ func (w *worker) close(now time.Time, e *entry, why string, wait time.Duration) 
 	w.spoken(now, e) // nothing more is judged, and others may learn from it
 	e.part()
 	e.ended = e.phase
-	e.phase, e.why = Closing, why
+	e.phase, e.why, e.delayed.due = Closing, why, 0
 	e.closing = w.g.at(now.Add(wait))
 }
 

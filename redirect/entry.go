@@ -74,6 +74,7 @@ type aside struct {
 	silent    bool    // verdict drop: what S sends is discarded
 	spoke     instant // the client's last byte that rules have read
 	nextJudge instant // of a rule that looks at time, or of bytes not judged yet
+	delayed   delayed // the decoy's acknowledgement
 
 	rec     *record.Record // nil once no rule can ask for it
 	taken   int            // of the record budget, in bytes
@@ -121,10 +122,10 @@ func newAside() *aside {
 // rules, no decoy, nothing held, no FIN. It is shared, so nobody may write to it.
 var joined aside
 
-// join gives up what a flow does not need while a backend serves it alone and neither
-// end has closed.
+// join gives up what a flow does not need while a backend serves it alone, neither end
+// has closed, and S was told all that was acknowledged.
 func (e *entry) join() {
-	if e.phase == Spliced && !e.hasCliFIN && !e.hasSrvFIN {
+	if e.phase == Spliced && !e.hasCliFIN && !e.hasSrvFIN && e.delayed.due == 0 {
 		e.aside = &joined
 	}
 }

@@ -160,7 +160,7 @@ func (w *worker) returned(e *entry) (moved uint64) {
 func (e *entry) plain() bool {
 	l := e.back
 	return e.phase == Spliced && e.dec == nil && l != nil && l.open == nil && l.own.Empty() &&
-		!e.hasCliFIN && !e.hasSrvFIN && !e.silent && e.sw == nil && !e.held && l.Plain(&e.cli)
+		!e.hasCliFIN && !e.hasSrvFIN && !e.silent && e.sw == nil && !e.held && e.delayed.due == 0 && l.Plain(&e.cli)
 }
 
 // carried reports whether the carrier has a flow, for which nothing is due now.

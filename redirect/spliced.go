@@ -37,6 +37,7 @@ func (w *worker) relay(now time.Time, e *entry, l *leg, seg *wire.Segment) {
 // current refuses what the translation would make younger than it is: a time or an
 // acknowledgement of long ago. The rest is for who serves to judge.
 func (w *worker) current(now time.Time, e *entry, seg *wire.Segment) bool {
+	e.hurry(seg)
 	switch {
 	case e.duplicate(now, seg):
 		w.repeatAck(now, e, seg)
@@ -57,6 +58,9 @@ func (w *worker) heardClient(now time.Time, e *entry, l *leg, seg *wire.Segment)
 		if seg.Opts.HasTS {
 			cli.HeardTS(seg.Opts.TSVal)
 			e.noteTS(seg)
+		}
+		if l == e.dec {
+			e.hears(w.g.at(now), seg)
 		}
 		cli.HeardData(seg.End())
 		if seg.Flags.Has(wire.FIN) {
@@ -169,6 +173,10 @@ func (w *worker) narrow(e *entry, l *leg, seg *wire.Segment) {
 func (w *worker) relayServing(now time.Time, e *entry, l *leg, seg *wire.Segment) {
 	if l == e.dec {
 		w.narrow(e, l, seg)
+		if w.delays(now, e, seg) {
+			w.translated(now, e, l, seg, l.Withhold(&e.cli, seg), w.passClient)
+			return
+		}
 	}
 	w.translated(now, e, l, seg, l.Client(w.g.since(now), &e.cli, seg), w.passClient)
 }
@@ -187,6 +195,9 @@ func (w *worker) translated(now time.Time, e *entry, l *leg, seg *wire.Segment, 
 			e.noteServerFIN(seg.End())
 		}
 		send(e, seg)
+		e.told()
+	case splice.Withheld:
+		e.delayed.begin(w.g.at(now))
 	case splice.Answer:
 		w.g.add(swallowed)
 		w.ackServing(e, l)

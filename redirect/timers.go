@@ -74,6 +74,7 @@ func (w *worker) deadline(e *entry) time.Time {
 	}
 	sooner(w.g.time(e.nextJudge))
 	sooner(w.g.time(e.draining))
+	sooner(w.g.time(e.delayed.due))
 	if e.hand != nil {
 		sooner(w.g.time(e.heard).Add(handIdle))
 	}
@@ -127,6 +128,9 @@ func (w *worker) advance(now time.Time, e *entry) {
 	}
 	if past(w.g.time(e.nextJudge)) {
 		w.later(now, e)
+	}
+	if past(w.g.time(e.delayed.due)) {
+		w.ackDelayed(now, e)
 	}
 	if e.hand != nil && past(w.g.time(e.heard).Add(handIdle)) {
 		w.giveUpHand(e)

@@ -21,6 +21,8 @@ const (
 	// Invalid: it acknowledges what S never sent, or lies outside of every
 	// window; nothing goes to S.
 	Invalid
+	// Withheld: S is to be told later.
+	Withheld
 )
 
 // Client translates what the serving leg sent, in place. It notes it on both
@@ -46,12 +48,20 @@ func (sp *Splice) Client(now time.Duration, cli *ClientLeg, seg *wire.Segment) O
 	return Pass
 }
 
+// Withhold notes a bare acknowledgement of the serving leg's that does not go to S yet.
+func (sp *Splice) Withhold(cli *ClientLeg, seg *wire.Segment) Outcome {
+	if out := sp.hear(cli, seg); out != Pass {
+		return out
+	}
+	return Withheld
+}
+
 // FillClient completes a segment of the gateway's own toward S: a bare
-// acknowledgement in the server's name.
+// acknowledgement in the server's name, of all that the server has acknowledged.
 func (sp *Splice) FillClient(now time.Duration, cli *ClientLeg, seg *wire.Segment) {
 	seg.Flags |= wire.ACK
 	seg.Seq = cli.SndNxt
-	seg.Ack = cli.RcvNxt
+	seg.Ack = tcb.Max(cli.RcvNxt, sp.Srv.SndUna)
 	seg.Opts.HasTS = cli.TS
 	seg.Opts.TSVal, seg.Opts.TSEcr = sp.Srv.TSRecent, sp.echo(now, cli)
 	seg.DF = true
