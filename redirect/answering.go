@@ -395,10 +395,11 @@ func (w *worker) fillServing(e *entry, l *leg) {
 }
 
 // bareToDecoy tells the decoy what S acknowledges, SACKs and offers, at once and
-// without S's bytes.
+// without S's bytes. Without anything new it would be a duplicate acknowledgement, which
+// S's bytes were not (RFC 5681, section 2).
 func (w *worker) bareToDecoy(e *entry, seg *wire.Segment) {
 	l := e.dec
-	if l.open != nil {
+	if l.open != nil || seg.Len() > 0 && seg.Opts.NumSACK == 0 && !l.News(&e.cli, seg) {
 		return
 	}
 	w.own = wire.Segment{Seq: l.own.Sent()}

@@ -95,10 +95,15 @@ func (w *worker) mind(now time.Time, e *entry, l *leg, seg *wire.Segment) bool {
 		}
 	}
 	edge := l.Srv.SndEdge
-	if seg.Len() == 0 || !edge.LessThan(seg.End()) {
-		return true
+	if edge.LessThan(seg.End()) && seg.Len() > 0 && !w.keep(now, e, l, seg, max(0, tcb.Diff(edge, seg.Seq))) {
+		return false
 	}
-	return w.keep(now, e, l, seg, max(0, tcb.Diff(edge, seg.Seq)))
+	// An acknowledgement that stands beyond the edge is not taken (RFC 9293, section
+	// 3.10.7.4): it stands where the leg's peer awaits S's next byte.
+	if seg.Len() == 0 && edge.LessThan(seg.Seq) {
+		seg.Seq = tcb.Min(l.Srv.SndNxt, edge)
+	}
+	return true
 }
 
 // keep holds back what lies beyond the serving leg's edge, n bytes into the
@@ -109,6 +114,9 @@ func (w *worker) keep(now time.Time, e *entry, l *leg, seg *wire.Segment, n int)
 	rest, fin := seg.Payload[n:], seg.Flags.Has(wire.FIN)
 	at := seg.Seq.Add(tcb.Size(n))
 	own.Skip(at)
+	if own.End() != at && e.passedOn(l, seg) {
+		own.Init(at)
+	}
 	if own.End() != at || own.HasFIN() || own.Len()+len(rest) > keepMax {
 		w.g.add(keptFull)
 	} else {
@@ -122,6 +130,13 @@ func (w *worker) keep(now time.Time, e *entry, l *leg, seg *wire.Segment, n int)
 	// Without its bytes it would be a duplicate acknowledgement, which it was not (RFC
 	// 5681, section 2): three of them have the serving leg send again what S has.
 	return n > 0 || seg.Opts.NumSACK > 0 || l.News(&e.cli, seg)
+}
+
+// passedOn reports whether all that a leg's own sender has is on its way, as what came
+// since up to seg, and S's to send again: S was told of none of it.
+func (e *entry) passedOn(l *leg, seg *wire.Segment) bool {
+	own := &l.own
+	return own.Sent() == own.End() && !own.HasFIN() && !own.Start().LessThan(e.cli.RcvNxt) && !l.Srv.SndNxt.LessThan(seg.Seq)
 }
 
 // repeatKept answers S's retransmission of bytes that the gateway sends itself.

@@ -296,6 +296,29 @@ func TestAheadOfAHole(t *testing.T) {
 	}
 }
 
+// What goes on beyond the record is S's to acknowledge. To repeat meanwhile what was
+// acknowledged before would ask for all of it again (RFC 5681, section 3.2).
+func TestBeyondTheRecordThereIsSilence(t *testing.T) {
+	k := open(t, func(c *replay.Config) { with("a", "A")(c); c.Open = []byte("b") }, synack)
+	k.hears(`P. 1:2(1) ack 2 win 500 "A"`)
+	k.out = nil
+	for i := range 4 {
+		k.hears(fmt.Sprintf(`. %d:%d(1) ack 2 win 500 "x"`, 2+i, 3+i))
+	}
+	k.want()
+	k.hears(`. 2:3(1) ack 2 win 500 "x"`) // and when it comes again
+	k.want()
+	k.hears(`. 1:2(1) ack 2 win 500 "A"`) // what was acknowledged is
+	if len(k.out) != 1 {
+		t.Errorf("%q", k.out)
+	}
+	k.hears(`. 6:6(0) ack 3 win 500`)
+	k.is(replay.Done, replay.None)
+	if got := string(k.m.Tail()); got != "xxxx" {
+		t.Errorf("tail %q", got)
+	}
+}
+
 // RFC 9293, section 3.8.6.1: a closed window is asked by one byte.
 func TestAClosedWindowIsProbed(t *testing.T) {
 	k := open(t, with("hi", "hello"), strings.Replace(synack, "win 65160", "win 0", 1))

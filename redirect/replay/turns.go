@@ -49,10 +49,17 @@ func (m *Machine) hear(now time.Time, seg *wire.Segment) {
 		return
 	}
 	m.pump(now, false)
-	if seg.Len() > 0 && l.SndNxt == before {
+	if seg.Len() > 0 && l.SndNxt == before && m.owes(seg) {
 		m.ack()
 	}
 	m.settle()
+}
+
+// owes reports whether a segment draws an acknowledgement. One that only goes on with what
+// is S's to acknowledge does not: three of the same ask for what came (RFC 5681, section 3.2).
+func (m *Machine) owes(seg *wire.Segment) bool {
+	have, next := m.Leg.RcvNxt, m.in.next()
+	return seg.Seq.LessThan(have) || next.LessThan(seg.Seq) || len(m.in.ahead) > 0 || have.LessThan(tcb.Min(next, m.limit()))
 }
 
 // begin sends the client's part of the turn that stands next.

@@ -138,6 +138,11 @@ func (h *Host) check(now time.Time, s *wire.Segment) bool {
 	if len(s.Payload) > room && !h.cfg.AnyLength {
 		h.fault("%d bytes of payload where the MSS leaves %d", len(s.Payload), room)
 	}
+	if s.Len() == 0 && h.announced.LessThan(s.Seq) {
+		h.fault("an acknowledgement at %d, beyond the window's edge %d", s.Seq, h.announced)
+		h.ack(now)
+		return false
+	}
 	if h.announced.LessThan(s.End()) && s.Seq != h.announced && s.Len() > 0 {
 		h.fault("data [%d, %d) beyond the window's edge %d", s.Seq, s.End(), h.announced)
 		h.ack(now)

@@ -333,9 +333,7 @@ func (s *Scenario) problem(n *Net, h *Host) string {
 	if !h.PeerFIN || !h.Done() {
 		bad = append(bad, "the connection did not close")
 	}
-	// Not judged beside a carrier: long conversations have about one in 450 in which S is
-	// sent a segment again, with or without hand-downs (docs/limits.md).
-	if s.Lossless && s.carrier == nil && h.Repeats > 0 {
+	if s.Lossless && h.Repeats > 0 {
 		bad = append(bad, fmt.Sprintf("S was sent %d segments that it had", h.Repeats))
 	}
 	if len(bad) > 0 {
