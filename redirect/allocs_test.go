@@ -103,7 +103,7 @@ func TestAPacketsWayAllocatesNothing(t *testing.T) {
 		b.make(func(c *redirect.Config) { c.Rules = always(rules.Stay) }, deaf{b.hosts, &off})
 		b.hosts.Attach(b.g, false)
 		s := b.dial(40000)
-		s.say("hello")
+		s.say(sim.Trigger)
 		b.wait(time.Second)
 		off = true
 		quiet(b)

@@ -7,6 +7,7 @@ import (
 
 	"sleight/redirect"
 	"sleight/redirect/sim"
+	"sleight/rules"
 	"sleight/stack/wire"
 )
 
@@ -21,13 +22,19 @@ func (l *lines) Serve(got []byte, say func([]byte), _ func()) {
 }
 
 // talking is a client in the midst of a talk with a decoy that answers lines.
-func talking(t *testing.T) (*bench, *peer) {
+// If it stays there, what it says passes by the rules.
+func talking(t *testing.T, stays bool) (*bench, *peer) {
+	t.Helper()
+	word, edit := "hello\n", func(*redirect.Config) {}
+	if stays {
+		word, edit = sim.Trigger+"\n", func(c *redirect.Config) { c.Rules = always(rules.Stay) }
+	}
 	b := &bench{T: t, w: sim.NewWorld(1)}
 	b.hosts = sim.NewDecoy(b.w, func(redirect.Conn) (sim.HostConfig, sim.Service) { return decoyHost, &lines{} })
-	b.make(nil, b.hosts)
+	b.make(edit, b.hosts)
 	b.hosts.Attach(b.g, false)
 	s := b.dial(1)
-	s.say("hello\n")
+	s.say(word)
 	b.wait(time.Millisecond)
 	first := b.doors[0].take()
 	if len(first) != 2 || len(first[0].Payload) > 0 || first[0].Ack != s.seq {
@@ -43,20 +50,22 @@ func talking(t *testing.T) (*bench, *peer) {
 // both the Internet and the hosts by sending fewer than one ACK (acknowledgment) segment
 // per data segment received; this is known as a 'delayed ACK'" (RFC 1122, section 4.2.3.2).
 func TestADecoysAcknowledgementRidesOnItsAnswer(t *testing.T) {
-	b, s := talking(t)
-	for range 3 {
-		s.say("again\n")
-		b.wait(time.Millisecond)
-		a := b.one(0)
-		if string(a.Payload) != "again\n" || a.Ack != s.seq {
-			t.Fatalf("%+v, want the answer with its acknowledgement", a)
+	for _, stays := range []bool{false, true} {
+		b, s := talking(t, stays)
+		for range 3 {
+			s.say("again\n")
+			b.wait(time.Millisecond)
+			a := b.one(0)
+			if string(a.Payload) != "again\n" || a.Ack != s.seq {
+				t.Fatalf("%+v, want the answer with its acknowledgement", a)
+			}
+			s.hears(a)
 		}
-		s.hears(a)
 	}
 }
 
 func TestADecoyAcknowledgesAfter40msWhatItHasNoAnswerTo(t *testing.T) {
-	b, s := talking(t)
+	b, s := talking(t, false)
 	s.say("half")
 	b.wait(35 * time.Millisecond)
 	b.wantSilence(0)
@@ -77,7 +86,7 @@ func TestADecoyAcknowledgesAfter40msWhatItHasNoAnswerTo(t *testing.T) {
 // Linux acknowledges at once what ends with a second short segment. The time is the
 // first one's: "the earliest unacknowledged segment" (RFC 7323, section 4.3, (A)).
 func TestADecoyAcknowledgesASecondShortSegmentAtOnce(t *testing.T) {
-	b, s := talking(t)
+	b, s := talking(t, false)
 	first := s.ts
 	s.say("half")
 	s.ts += 10
@@ -98,7 +107,7 @@ func TestADecoyAcknowledgesASecondShortSegmentAtOnce(t *testing.T) {
 
 // More than a whole segment does not wait.
 func TestADecoyAcknowledgesEverySecondSegmentAtOnce(t *testing.T) {
-	b, s := talking(t)
+	b, s := talking(t, false)
 	for range 3 {
 		s.say(strings.Repeat("x", 1000))
 		b.wait(time.Millisecond)
@@ -113,7 +122,7 @@ func TestADecoyAcknowledgesEverySecondSegmentAtOnce(t *testing.T) {
 
 // What S says again has waited long enough: it came before, and the answer says so.
 func TestARepetitionOfWhatWasWithheldIsAnswered(t *testing.T) {
-	b, s := talking(t)
+	b, s := talking(t, false)
 	s.say("half")
 	b.wait(10 * time.Millisecond)
 	b.wantSilence(0)
@@ -130,19 +139,21 @@ func TestARepetitionOfWhatWasWithheldIsAnswered(t *testing.T) {
 
 // The decoy's FIN acknowledges S's.
 func TestADecoysFINAcknowledges(t *testing.T) {
-	b, s := talking(t)
-	s.send(s.segment(wire.ACK|wire.FIN, ""))
-	s.seq++
-	b.wait(time.Millisecond)
-	if a := b.one(0); !a.Flags.Has(wire.FIN) || a.Ack != s.seq {
-		t.Errorf("%+v", a)
+	for _, stays := range []bool{false, true} {
+		b, s := talking(t, stays)
+		s.send(s.segment(wire.ACK|wire.FIN, ""))
+		s.seq++
+		b.wait(time.Millisecond)
+		if a := b.one(0); !a.Flags.Has(wire.FIN) || a.Ack != s.seq {
+			t.Errorf("%+v", a)
+		}
 	}
 }
 
 // A switch takes the debt with it: the backend's first word pays, or the time does.
 func TestWhatWasWithheldIsAcknowledgedAfterASwitch(t *testing.T) {
 	for _, answers := range []bool{true, false} {
-		b, s := talking(t)
+		b, s := talking(t, false)
 		s.say("half")
 		b.wait(time.Millisecond)
 		s.say(sim.Trigger)
