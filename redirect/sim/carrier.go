@@ -311,7 +311,7 @@ func (f *carriedFlow) plainServing(seg *wire.Segment, size int) bool {
 	case !acceptable(cli, seg.Ack), seg.Ack.LessThan(f.sp.Cut):
 	case cli.RcvEdge.LessThan(seg.Seq), seg.End().LessThan(cli.RcvNxt - 1):
 	case o.HasTS && tcb.TSLess(o.TSVal, f.paws):
-	case len(seg.Payload) > 0 && srv.SndEdge.LessThan(seg.End()):
+	case srv.SndEdge.LessThan(seg.End()):
 	case o.HasTS != srv.TS, o.HasTS != cli.TS, size > int(srv.MSS):
 	case o.NumSACK > 0 && !srv.SACK:
 	default:

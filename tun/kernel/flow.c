@@ -389,8 +389,8 @@ static __always_inline bool serving(struct flow *f, struct segment *s, __u64 now
 		return false;
 	if (s->has_ts && before(s->tsval, f->paws))
 		return false; // perhaps a duplicate of long ago (RFC 7323, section 5.3)
-	if (s->len && before(srv->snd_edge, s->end))
-		return false; // to be kept until the edge moves
+	if (before(srv->snd_edge, s->end))
+		return false; // to be kept until the edge moves; or would not be taken there
 	if (s->has_ts != srv->ts || s->has_ts != cli->ts || s->size + s->opt_len > srv->mss)
 		return false;
 	if (s->sacks) {
