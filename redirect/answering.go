@@ -22,9 +22,6 @@ const (
 	// workPerFlow bounds the rules' work on one flow, in bytes read, before
 	// evaluations are put together.
 	workPerFlow = 8 << 20
-	// holdAck is the least time after which held bytes are acknowledged in the
-	// decoy's name: a Linux host's longest delay of an acknowledgement.
-	holdAck = 40 * time.Millisecond
 )
 
 // client takes one segment of S's. It reports true where the segment begins a

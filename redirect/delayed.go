@@ -9,7 +9,8 @@ import (
 
 const (
 	// delayedFor is how long a host waits for something that its acknowledgement can
-	// ride on: Linux's TCP_DELACK_MIN.
+	// ride on, Linux's TCP_DELACK_MIN; and the least time after which held bytes are
+	// acknowledged in the decoy's name.
 	delayedFor = 40 * time.Millisecond
 	// leastSegment is what a host takes for a whole segment before it has seen a larger
 	// one, in bytes: Linux's TCP_MSS_DEFAULT.

@@ -15,7 +15,7 @@ import (
 // bound they are dropped (roomFor), and S sends them again.
 func (w *worker) hold(now time.Time, e *entry) {
 	e.held = true
-	e.nextJudge = w.g.at(now.Add(max(holdAck, 2*e.srtt)))
+	e.nextJudge = w.g.at(now.Add(max(delayedFor, 2*e.srtt)))
 }
 
 // ackHeld acknowledges, in the decoy's name, bytes that have been held so long
