@@ -99,8 +99,8 @@ func (w *worker) mind(now time.Time, e *entry, l *leg, seg *wire.Segment) bool {
 		return false
 	}
 	// An acknowledgement that stands beyond the edge is not taken (RFC 9293, section
-	// 3.10.7.4): it stands where the leg's peer awaits S's next byte.
-	if seg.Len() == 0 && edge.LessThan(seg.Seq) {
+	// 3.10.7.4): it stands where the leg's peer awaits S's next byte, if S may be there.
+	if seg.Len() == 0 && edge.LessThan(seg.Seq) && !e.cli.RcvEdge.LessThan(seg.Seq) {
 		seg.Seq = tcb.Min(l.Srv.SndNxt, edge)
 	}
 	return true
