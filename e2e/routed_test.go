@@ -37,7 +37,7 @@ func prefixes(addrs [2]string) [2]netip.Prefix {
 
 func newRouted(t *testing.T, mode string) *routed {
 	t.Helper()
-	r := &routed{Bed: newBed(t, bed.Config{})}
+	r := &routed{Bed: newBed(t, bed.Config{Ordered: true})}
 	for name, n := range map[string]**bed.Namespace{"s": &r.s, "near": &r.near, "far": &r.far, "d2": &r.d2} {
 		ns, err := bed.NewNamespace(name)
 		if err != nil {
@@ -77,6 +77,7 @@ func (s side) build() error {
 	for _, n := range []*bed.Namespace{s.mid, s.router} {
 		errs = append(errs, n.Sysctl("net/ipv4/ip_forward", "1"), n.Sysctl("net/ipv6/conf/all/forwarding", "1"))
 	}
+	errs = append(errs, s.end.Ordered("eth0"), s.mid.Ordered("eth0"), s.mid.Ordered(small), s.router.Ordered(small))
 	anywhere := [2]netip.Prefix{netip.MustParsePrefix("0.0.0.0/0"), netip.MustParsePrefix("::/0")}
 	end, mid, transit, outer := prefixes(s.endAt), prefixes(s.midAt), prefixes(s.transit), prefixes(s.outerAt)
 	for i := range end {
