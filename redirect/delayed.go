@@ -24,7 +24,7 @@ type delayed struct {
 	due     instant // when S must be told of what was withheld; 0: nothing was
 	heard   instant // S's newest bytes
 	segment uint16  // the largest of S's, in bytes
-	pushed  uint8   // ends of what S wrote that S was not told of
+	pushed  uint8   // ends of what S wrote that S was not told of, up to 2; then: a hole
 	turns   bool    // both speak by turns: Linux's pingpong mode
 	first   bool    // S hears the time of the first that was withheld (RFC 7323, section 4.3)
 }
@@ -39,10 +39,11 @@ func (d *delayed) begin(at instant) {
 // whole is what the host takes for a whole segment, in bytes.
 func (d *delayed) whole() int { return max(leastSegment, int(d.segment)) }
 
-// waits reports whether the acknowledgement of n bytes waits for an answer. Linux has
-// none wait where a short segment ends what was written, and one before it did.
-func (d *delayed) waits(n int) bool {
-	return d.turns && n > 0 && n <= d.whole() && d.pushed < 2
+// waits reports whether the acknowledgement of n bytes waits for an answer: Linux has
+// none wait where a short segment ends what was written, and one before it did, and
+// acknowledges both; the decoy may have read the first alone, and the rest be under way.
+func (d *delayed) waits(n int, rest bool) bool {
+	return d.turns && n > 0 && n <= d.whole() && (d.pushed < 2 || d.pushed == 2 && rest)
 }
 
 // hears notes a segment of S's while the decoy serves, before it is noted on the client
@@ -59,8 +60,10 @@ func (e *entry) hears(at instant, seg *wire.Segment) {
 		n = min(n, int(seg.Offload.GSOSize))
 	}
 	switch short := n < d.whole(); {
+	case e.cli.RcvMax.LessThan(seg.Seq):
+		d.pushed = 3
 	case short && n > 0:
-		d.pushed = min(d.pushed+1, 2)
+		d.pushed = max(d.pushed, min(d.pushed+1, 2))
 	case !short && seg.Flags.Has(wire.PSH):
 		d.pushed = max(d.pushed, 1)
 	}
@@ -86,7 +89,7 @@ func (w *worker) delays(now time.Time, e *entry, seg *wire.Segment) bool {
 		return false
 	}
 	bare := !seg.Flags.Any(wire.SYN|wire.RST|wire.FIN) && seg.Opts.NumSACK == 0
-	return bare && d.waits(tcb.Diff(seg.Ack, e.cli.RcvNxt))
+	return bare && d.waits(tcb.Diff(seg.Ack, e.cli.RcvNxt), seg.Ack.LessThan(e.cli.RcvMax))
 }
 
 // told notes that S was shown all that was acknowledged.

@@ -25,12 +25,17 @@ func (l *lines) Serve(got []byte, say func([]byte), _ func()) {
 // If it stays there, what it says passes by the rules.
 func talking(t *testing.T, stays bool) (*bench, *peer) {
 	t.Helper()
+	return talkingTo(t, decoyHost, stays)
+}
+
+func talkingTo(t *testing.T, host sim.HostConfig, stays bool) (*bench, *peer) {
+	t.Helper()
 	word, edit := "hello\n", func(*redirect.Config) {}
 	if stays {
 		word, edit = sim.Trigger+"\n", func(c *redirect.Config) { c.Rules = always(rules.Stay) }
 	}
 	b := &bench{T: t, w: sim.NewWorld(1)}
-	b.hosts = sim.NewDecoy(b.w, func(redirect.Conn) (sim.HostConfig, sim.Service) { return decoyHost, &lines{} })
+	b.hosts = sim.NewDecoy(b.w, func(redirect.Conn) (sim.HostConfig, sim.Service) { return host, &lines{} })
 	b.make(edit, b.hosts)
 	b.hosts.Attach(b.g, false)
 	s := b.dial(1)
@@ -102,6 +107,37 @@ func TestADecoyAcknowledgesASecondShortSegmentAtOnce(t *testing.T) {
 	b.wait(time.Millisecond)
 	if a := b.one(0); a.Opts.TSEcr != s.ts {
 		t.Errorf("%+v, want the time %d", a, s.ts)
+	}
+}
+
+// The decoy reads the first of two short segments alone; S hears of both, as of a host
+// that has taken them in at once.
+func TestADecoyAcknowledgesTwoShortSegmentsAsOne(t *testing.T) {
+	b, s := talking(t, false)
+	s.say("half")
+	s.say(" of it")
+	b.wait(time.Millisecond)
+	if a := b.one(0); a.Len() != 0 || a.Ack != s.seq {
+		t.Errorf("%+v, want the acknowledgement of both", a)
+	}
+	b.wait(100 * time.Millisecond)
+	b.wantSilence(0)
+}
+
+// "A TCP receiver SHOULD send an immediate duplicate ACK when an out-of-order segment
+// arrives" (RFC 5681, section 4.2).
+func TestADecoyAcknowledgesAtOnceWhatComesBeforeAHole(t *testing.T) {
+	host := decoyHost
+	host.SACK = false
+	b, s := talkingTo(t, host, true)
+	s.say("half")
+	beyond := s.segment(wire.ACK|wire.PSH, "!\n")
+	beyond.Seq += 6
+	s.send(beyond)
+	b.wait(time.Millisecond)
+	as := b.doors[0].take()
+	if len(as) != 2 || as[0].Ack != s.seq || as[1].Ack != s.seq {
+		t.Errorf("%+v, want two acknowledgements of what lies before the hole", as)
 	}
 }
 
