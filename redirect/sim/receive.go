@@ -152,8 +152,10 @@ func (h *Host) check(now time.Time, s *wire.Segment) bool {
 		if len(s.Payload) > 0 {
 			h.Repeats++
 		}
-		h.acknowledged(now, s)
-		h.push(now)
+		if !s.Flags.Has(wire.SYN) { // whose window is not scaled (RFC 7323, section 2.2)
+			h.acknowledged(now, s)
+			h.push(now)
+		}
 		h.ack(now)
 		return false
 	}
