@@ -3,14 +3,14 @@
 SHELL    := /bin/bash
 GO       ?= go
 SEEDS    ?= 2000
-FUZZTIME ?= 20s
+FUZZTIME ?= 10s
 
 .PHONY: help build lab test lint unit seeds fuzz e2e e2e-full mutants packages bench bench-quick bench-docs bench-packages
 
 help:
 	@echo 'make lab       see a live connection change hands; needs nothing but Go'
 	@echo 'make test      every test, as CI runs them; needs root for Debian packages and namespaces'
-	@echo 'make e2e-full  the same at full size: all seeds, all transfers'
+	@echo 'make e2e-full  the same at full size: all seeds, all transfers, a minute of each fuzz target'
 	@echo 'make mutants   takes one rule out at a time: the test that stands for it has to fail'
 	@echo 'make bench     Sleight beside the kernel, HAProxy and others, ten minutes; make bench-quick: two'
 	@echo 'make build     bin/sleight'
@@ -61,6 +61,7 @@ e2e-full:
 	@echo '100000 conversations drawn from seeds: no fault'
 	SLEIGHT_FULL=1 $(GO) test -count=1 -v -timeout 90m ./e2e/...
 	SLEIGHT_OFFLOAD=off SLEIGHT_KERNEL=off $(GO) test -count=1 -timeout 20m ./e2e
+	$(MAKE) fuzz FUZZTIME=60s
 
 # Each rule of e2e/mutants taken out, one at a time: its test fails, or it proves
 # nothing. Part of it: make mutants ONLY=tsecr
